@@ -1,0 +1,1 @@
+"""What an operator does, through the client: import and export."""

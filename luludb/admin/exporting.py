@@ -1,0 +1,92 @@
+"""Export: every session with its messages as JSON lines, in the order of the tables."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from luludb.admin.jsonlines import row_line
+from luludb.errors import NotFound
+from luludb.model import Session
+
+if TYPE_CHECKING:
+    from luludb_client import Client
+
+
+class Export:
+    """Lines on their way out. No snapshot is held: rows that come meanwhile may be missing.
+
+    Attributes:
+        sessions: how many sessions were given out so far.
+        messages: how many messages were given out so far.
+
+    Raises:
+        NotFound: there is no session `session_id`.
+    """
+
+    def __init__(self, client: Client, *, session_id: str | None = None) -> None:
+        self.sessions = 0
+        self.messages = 0
+        self._client = client
+        self._only = None
+        if session_id is not None:
+            self._only = client.get_session(session_id)
+            if self._only is None:
+                raise NotFound(f"there is no session {session_id}")
+
+    def lines(self) -> Iterator[bytes]:
+        """Sessions in rowid order, each followed by its messages in the order of their append."""
+        for session in self._all_sessions() if self._only is None else (self._only,):
+            self.sessions += 1
+            yield row_line(session)
+            for message in self._client.list_messages(session.id):
+                self.messages += 1
+                yield row_line(message)
+
+    def _all_sessions(self) -> Iterator[Session]:
+        raise NotImplementedError
+
+
+@contextmanager
+def open_destination(name: str) -> Iterator[IO[bytes]]:
+    """Where lines are written: the file `name`, packed if it ends in .gz; `-` is standard output.
+
+    A file gets its name when all is written and on the disk; until then, and after an error,
+    there is what was there before. What is not a regular file is written to as it is.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if name == "-":
+        yield sys.stdout.buffer
+        return
+    # A symbolic link stays one: the file that it names is replaced.
+    path = Path(os.path.realpath(name))
+    if path.exists() and not path.is_file():
+        with path.open("wb") as stream:
+            yield stream
+        return
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("wb") as file:
+            if path.exists():
+                aside.chmod(stat.S_IMODE(path.stat().st_mode))
+            with ExitStack() as stack:
+                if path.suffix == ".gz":
+                    # Without name and time the same rows give the same bytes.
+                    yield stack.enter_context(
+                        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
+                    )
+                else:
+                    yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,118 @@
+"""How a command ends: the exit code for each error, and one line on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from luludb.cli.texts import one_line
+from luludb.errors import (
+    DaemonUnavailable,
+    DataLoss,
+    LuludbError,
+    OutcomeUnknown,
+    StorageFailed,
+)
+
+REFUSED = 1
+USAGE = 2
+NO_ANSWER = 3
+STORAGE_FAILED = 4
+INTERRUPTED = 130
+
+
+class ReaderLeft(Exception):
+    """Is raised when the reader of standard output has closed its end."""
+
+
+def run(command: click.Command) -> int:
+    """Run `command` on the arguments of this process and return the exit code.
+
+    Every error that is expected becomes one line on standard error. What else leaves is a bug.
+    """
+    _prepare_streams()
+    try:
+        code = command.main(prog_name="luludb", standalone_mode=False)
+        return _flushed(code if isinstance(code, int) else 0)
+    except click.Abort:
+        return _flushed(INTERRUPTED)
+    except click.UsageError as error:
+        say(error.format_message())
+        if error.ctx is not None:
+            click.echo(f"Try '{error.ctx.command_path} --help'.", err=True)
+        return USAGE
+    except click.ClickException as error:
+        say(error.format_message())
+        return error.exit_code
+    except ReaderLeft:
+        # `luludb export | head`: the reader has what it wanted.
+        _drop_output()
+        return 0
+    except (LuludbError, OSError) as error:
+        say(message_of(error))
+        return _flushed(exit_code(error))
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code that stands for `error`."""
+    match error:
+        case DaemonUnavailable() | OutcomeUnknown():
+            return NO_ANSWER
+        case DataLoss() | StorageFailed():
+            return STORAGE_FAILED
+    return REFUSED
+
+
+def message_of(error: Exception) -> str:
+    """What `error` says to a person."""
+    match error:
+        case LuludbError():
+            return error.message
+        case OSError(strerror=str(reason), filename=str(path)):
+            return f"{path}: {reason}"
+        case OSError(strerror=str(reason)):
+            return reason
+    return str(error)
+
+
+def say(message: str) -> None:
+    """Print one line for a person on standard error."""
+    # Who closed standard error hears nothing; the exit code still tells.
+    with contextlib.suppress(OSError):
+        click.echo(f"luludb: {one_line(message)}", err=True)
+
+
+def _prepare_streams() -> None:
+    # A program that was started with a stream closed has None there; it would be no use to die
+    # of that in the middle of a command.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # JSON is UTF-8 whatever the locale; what a terminal cannot show is written out.
+        encoding = sys.stdout.encoding if sys.stdout.isatty() else "utf-8"
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+def _flushed(code: int) -> int:
+    """`code`, or what it becomes when the rest of the output cannot be written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+    except OSError as error:
+        _drop_output()
+        say(f"standard output: {error.strerror}")
+        return code or REFUSED
+    return code
+
+
+def _drop_output() -> None:
+    # Python flushes standard output once more when it ends, and would complain there.
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)

@@ -1,0 +1,72 @@
+"""Options that many commands have: where the home is, how long to wait, and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from luludb.home import Home, find_home
+from luludb.limits import CLIENT_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from luludb_client import Client
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any] | click.Command)
+
+
+@dataclass(slots=True)
+class Target:
+    """Which luludb a command speaks to. Each level of the command line may say it; the last wins."""
+
+    home_path: str | None = None
+    timeout_s: float = CLIENT_TIMEOUT_S
+
+    @property
+    def home(self) -> Home:
+        return find_home(self.home_path)
+
+    def client(self) -> Client:
+        """A client of this home, to be closed by the caller."""
+        from luludb_client import Client
+
+        return Client(self.home.path, timeout_s=self.timeout_s)
+
+
+pass_target = click.make_pass_decorator(Target, ensure=True)
+
+
+def target_options(decorated: _Decorated) -> _Decorated:
+    """Add `--home` and `--timeout`, whose values go to the `Target` and not to the function."""
+    timeout = click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        expose_value=False,
+        callback=_set_timeout,
+        help=f"How long to wait for the daemon.  [default: {CLIENT_TIMEOUT_S:g}]",
+    )
+    home = click.option(
+        "--home",
+        type=click.Path(file_okay=False),
+        expose_value=False,
+        callback=_set_home,
+        help="The directory that holds the database.  [default: $LULUDB_HOME, or the user's"
+        " data directory]",
+    )
+    return home(timeout(decorated))
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _set_home(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Target).home_path = value
+
+
+def _set_timeout(context: click.Context, _: click.Parameter, value: float | None) -> None:
+    if value is not None:
+        context.ensure_object(Target).timeout_s = value

@@ -1,0 +1,58 @@
+"""The command `luludb` itself: its options and the list of its commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from luludb import __version__
+from luludb.cli.exits import ReaderLeft
+from luludb.cli.figures import ping, status
+from luludb.cli.messages import message
+from luludb.cli.options import target_options
+from luludb.cli.serve import serve
+from luludb.cli.sessions import session
+from luludb.cli.transfer import export_file, import_file
+
+_EPILOG = """\b
+Completion of commands and options:
+  bash, in ~/.bashrc:  eval "$(_LULUDB_COMPLETE=bash_source luludb)"
+  zsh, in ~/.zshrc:    eval "$(_LULUDB_COMPLETE=zsh_source luludb)"
+  fish:                _LULUDB_COMPLETE=fish_source luludb | source
+
+\b
+Exit codes: 0 done; 1 refused; 2 wrong usage; 3 no daemon, or no answer in
+time; 4 storage failed, or data lost; 130 interrupted.
+"""
+
+
+class _Luludb(click.Group):
+    def list_commands(self, _: click.Context) -> list[str]:
+        """The order in which a new user meets them, not that of the alphabet."""
+        return list(self.commands)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command; a closed pipe leaves before click makes an exit code of its own of it."""
+        try:
+            return super().invoke(context)
+        except BrokenPipeError as error:
+            raise ReaderLeft from error
+
+
+@click.group(
+    cls=_Luludb,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, message="luludb %(version)s")
+@target_options
+def luludb() -> None:
+    """Many processes, one SQLite file, no write contention.
+
+    Every command takes --home and --timeout.
+    """
+
+
+for command in (serve, ping, status, session, message, import_file, export_file):
+    luludb.add_command(command)

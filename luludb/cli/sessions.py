@@ -1,0 +1,183 @@
+"""`luludb session`: create, list, show, update and delete sessions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from luludb.cli import tables
+from luludb.cli.options import Target, as_json, pass_target, target_options
+from luludb.cli.texts import one_line
+from luludb.errors import NotFound
+
+if TYPE_CHECKING:
+    from luludb.model import Session
+
+_LISTED_BY_DEFAULT = 100
+
+
+@click.group
+@target_options
+def session() -> None:
+    """Create, list, show, update and delete sessions."""
+
+
+@session.command
+@click.argument("name")
+@click.option(
+    "--working-dir",
+    default=".",
+    show_default=True,
+    metavar="DIRECTORY",
+    help="Where the session works; it is recorded as an absolute path.",
+)
+@click.option("--id", help="An id of your own.  [default: a new UUIDv7]")
+@click.option("--status", default="created", show_default=True)
+@as_json
+@target_options
+@pass_target
+def create(
+    target: Target, *, name: str, working_dir: str, id: str | None, status: str, as_json: bool
+) -> None:
+    """Create a session and print its id."""
+    with target.client() as client:
+        created = client.create_session(name, os.path.abspath(working_dir), id=id, status=status)
+    if as_json:
+        tables.print_json(asdict(created))
+    else:
+        tables.print_line(created.id)
+
+
+@session.command("list")
+@click.option("--status", help="Only sessions with this status.")
+@click.option("--working-dir", metavar="DIRECTORY", help="Only sessions that work there.")
+@click.option("--limit", type=click.IntRange(min=1), default=_LISTED_BY_DEFAULT, show_default=True)
+@click.option("--after", metavar="ID", help="Go on behind this session.")
+@as_json
+@target_options
+@pass_target
+def list_sessions(
+    target: Target,
+    *,
+    status: str | None,
+    working_dir: str | None,
+    limit: int,
+    after: str | None,
+    as_json: bool,
+) -> None:
+    """List sessions, the newest first. Needs no daemon.
+
+    Elsewhere than on a terminal: one line each, parted by tabs: id, status, created_at,
+    updated_at, name, working_dir.
+    """
+    with target.client() as client:
+        found = client.list_sessions(
+            status=status,
+            working_dir=None if working_dir is None else os.path.abspath(working_dir),
+            limit=limit,
+            after=after,
+        )
+    if as_json:
+        tables.print_json_list(found)
+    elif tables.is_terminal():
+        _print_table(found)
+        if len(found) == limit:
+            click.echo(f"There may be more: --after {one_line(found[-1].id)}", err=True)
+    else:
+        for item in found:
+            tables.print_line(
+                item.id,
+                item.status,
+                item.created_at,
+                item.updated_at,
+                item.name,
+                item.working_dir,
+            )
+
+
+@session.command
+@click.argument("id")
+@as_json
+@target_options
+@pass_target
+def show(target: Target, *, id: str, as_json: bool) -> None:
+    """Show one session. Needs no daemon."""
+    with target.client() as client:
+        found = client.get_session(id)
+    if found is None:
+        raise NotFound(f"there is no session {id}")
+    _print_session(found, as_json=as_json)
+
+
+@session.command
+@click.argument("id")
+@click.option("--name")
+@click.option("--status")
+@click.option("--working-dir", metavar="DIRECTORY")
+@as_json
+@target_options
+@pass_target
+def update(
+    target: Target,
+    *,
+    id: str,
+    name: str | None,
+    status: str | None,
+    working_dir: str | None,
+    as_json: bool,
+) -> None:
+    """Change a session and print it as it is then."""
+    if name is None and status is None and working_dir is None:
+        raise click.UsageError("nothing to change: give --name, --status or --working-dir")
+    with target.client() as client:
+        updated = client.update_session(
+            id,
+            name=name,
+            status=status,
+            working_dir=None if working_dir is None else os.path.abspath(working_dir),
+        )
+    _print_session(updated, as_json=as_json)
+
+
+@session.command
+@click.argument("id")
+@as_json
+@target_options
+@pass_target
+def delete(target: Target, *, id: str, as_json: bool) -> None:
+    """Delete a session and its messages, and say how many messages there were."""
+    with target.client() as client:
+        deleted_messages = client.delete_session(id)
+    if as_json:
+        tables.print_json({"deleted_messages": deleted_messages})
+    else:
+        noun = "message" if deleted_messages == 1 else "messages"
+        tables.print_line(f"deleted, with {deleted_messages} {noun}")
+
+
+def _print_session(item: Session, *, as_json: bool) -> None:
+    if as_json:
+        tables.print_json(asdict(item))
+    else:
+        tables.print_pairs(list(asdict(item).items()))
+
+
+def _print_table(found: Sequence[Session]) -> None:
+    """A table that fits 80 columns. An id is what people copy: it is folded, never shortened."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("ID", min_width=36, overflow="fold")
+    table.add_column("STATUS", max_width=12, overflow="ellipsis", no_wrap=True)
+    table.add_column("CREATED", no_wrap=True)
+    table.add_column("NAME", overflow="ellipsis", no_wrap=True, ratio=1)
+    for item in found:
+        created = item.created_at[:16].replace("T", " ")
+        texts = (item.id, item.status, created, item.name)
+        table.add_row(*(Text(one_line(text)) for text in texts))
+    tables.console().print(table)

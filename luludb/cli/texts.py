@@ -1,0 +1,25 @@
+"""Texts for a person: nothing in them moves the cursor or changes the terminal."""
+
+from __future__ import annotations
+
+import re
+
+# C0 and C1 control characters, DEL, the marks that turn the direction of writing, line and
+# paragraph separators, and lone surrogates, which cannot be encoded.
+_UNSAFE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def one_line(text: str) -> str:
+    r"""`text` with each control character written out, as `\n` or `\x1b`."""
+    return _UNSAFE.sub(_written_out, text)
+
+
+def several_lines(text: str) -> str:
+    r"""`text` with each control character but line feed and tab written out."""
+    return _UNSAFE.sub(lambda found: found[0] if found[0] in "\n\t" else _written_out(found), text)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -1,0 +1,125 @@
+"""`luludb import` and `luludb export`: JSON lines in and out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+
+from luludb.cli import tables
+from luludb.cli.exits import REFUSED, say
+from luludb.cli.options import Target, as_json, pass_target, target_options
+from luludb.cli.progress import tracked
+from luludb.errors import LuludbError
+from luludb.limits import LINES_SHOWN_MAX
+
+if TYPE_CHECKING:
+    from luludb.admin.importing import Summary
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@as_json
+@target_options
+@pass_target
+def import_file(target: Target, *, file: str, as_json: bool) -> int:
+    """Add the sessions and messages of FILE, or of standard input for `-`.
+
+    FILE holds JSON lines as `luludb export` writes them, packed with gzip or not, or is a SQLite
+    file with the tables sessions and messages. What is there already is skipped, so an import
+    can be repeated. A line that is not valid is refused with its number, and the rest is added;
+    the command then ends with 1.
+    """
+    from luludb.admin.importing import Import
+    from luludb.admin.source import open_source
+
+    started_s = time.monotonic()
+    with target.client() as client, open_source(file) as source:
+        running = Import(client)
+        rows = tracked(
+            source.rows, verb="importing", noun="rows", total=source.total, done=source.done
+        )
+        try:
+            with closing(rows):
+                running.add(rows)
+        except (LuludbError, KeyboardInterrupt):
+            _say_how_far(running.summary)
+            raise
+    if as_json:
+        tables.print_json(running.summary.as_json())
+    else:
+        _print_summary(running.summary, time.monotonic() - started_s)
+    return REFUSED if running.summary.refused else 0
+
+
+@click.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
+@click.option("--session", metavar="ID", help="Only this session and its messages.")
+@as_json
+@target_options
+@pass_target
+def export_file(target: Target, *, file: str, session: str | None, as_json: bool) -> None:
+    """Write sessions and messages to FILE as JSON lines, or to standard output. Needs no daemon.
+
+    A FILE whose name ends in .gz is packed. It is written aside and put in its place when it is
+    whole. With a FILE, how much was exported goes to standard output, with --json as JSON.
+    """
+    from luludb.admin.exporting import Export, open_destination
+
+    with target.client() as client:
+        running = Export(client, session_id=session)
+        rows = running.lines()
+        if file != "-" or not sys.stdout.isatty():
+            rows = tracked(rows, verb="exporting", noun="rows")
+        with closing(rows), open_destination(file) as stream:
+            stream.writelines(rows)
+    if file != "-" and as_json:
+        tables.print_json({"sessions": running.sessions, "messages": running.messages})
+    elif file != "-":
+        counts = f"{_count(running.sessions, 'session')} and {_count(running.messages, 'message')}"
+        tables.print_line(f"exported {counts} to {file}")
+
+
+def _print_summary(summary: Summary, elapsed_s: float) -> None:
+    tables.print_line(f"{_added(summary)} in {elapsed_s:.1f} s")
+    if summary.skipped:
+        tables.print_line(f"skipped {_count(summary.skipped, 'row')}: there already, and the same")
+    if summary.conflicts:
+        tables.print_line(
+            f"left {_count(summary.conflicts, 'conflict')} as they are: the id is there with other"
+            f" columns; {_lines(summary.conflict_lines, summary.conflicts)}"
+        )
+    if summary.refused:
+        tables.print_line(f"refused {_count(len(summary.refused), 'line')}:")
+        for refusal in summary.refused[:LINES_SHOWN_MAX]:
+            tables.print_line(f"  line {refusal.line}: {refusal.code}: {refusal.message}")
+        if len(summary.refused) > LINES_SHOWN_MAX:
+            more = len(summary.refused) - LINES_SHOWN_MAX
+            tables.print_line(f"  and {more:,} more; --json lists them all")
+
+
+def _say_how_far(summary: Summary) -> None:
+    say(
+        f"the import ended behind line {summary.line}: {_added(summary)},"
+        f" skipped {summary.skipped:,}, conflicts {summary.conflicts:,},"
+        f" refused {len(summary.refused):,}; it can be repeated and then goes on from there"
+    )
+
+
+def _added(summary: Summary) -> str:
+    sessions = _count(summary.sessions_added, "session")
+    return f"added {sessions} and {_count(summary.messages_added, 'message')}"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _lines(shown: Sequence[int], count: int) -> str:
+    listed = ", ".join(str(line) for line in shown)
+    more = f" and {count - len(shown):,} more" if count > len(shown) else ""
+    return f"{'line' if count == 1 else 'lines'} {listed}{more}"

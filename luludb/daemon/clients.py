@@ -1,0 +1,199 @@
+"""What the daemon remembers of each client while it runs. The truth is the ledger's tables.
+
+A `ClientState` moves inside a batch and either keeps what it became, after COMMIT, or goes back
+to what it was. Kept replies are not held in memory: they are read from the ledger when asked for.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import NamedTuple
+
+from luludb.limits import CLIENTS_IN_MEMORY_MAX
+from luludb.model import Outcome
+from luludb.tables import Connection, ledger
+from luludb.wire import decode_kept, encode_kept
+
+
+class _Chunk(NamedTuple):
+    """A row of kept replies in the ledger."""
+
+    slot: int
+    last_seq: int
+    reply_bytes: int
+
+
+class ClientState:
+    """One client_id: the last seq applied, the seq up to which it has its replies, its connection.
+
+    Invariant: `acked <= last_seq`, and `pending` holds the replies of the last
+    `len(pending)` seqs, which are not committed yet.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_committed",
+        "_free_slots",
+        "_kept_bytes",
+        "_pending_bytes",
+        "_slot",
+        "acked",
+        "connection",
+        "last_seq",
+        "number",
+        "pending",
+    )
+
+    def __init__(self, number: int, chunks: list[ledger.Chunk]) -> None:
+        self.number = number
+        self.last_seq = max((chunk.last_seq for chunk in chunks), default=0)
+        self.acked = max((chunk.acked for chunk in chunks), default=0)
+        self.connection: bytes | None = None
+        self.pending: list[tuple[int, bytes, Outcome]] = []
+        self._pending_bytes = 0
+        self._chunks = deque(
+            _Chunk(chunk.slot, chunk.last_seq, chunk.reply_bytes) for chunk in chunks
+        )
+        self._kept_bytes = sum(chunk.reply_bytes for chunk in chunks)
+        self._free_slots: list[int] = []
+        self._slot = 0
+        self._committed = (self.last_seq, self.acked)
+
+    def acknowledge(self, acked: int) -> None:
+        """Note that the client has every reply up to `acked`. Never goes back, never beyond `last_seq`."""
+        if acked > self.acked:
+            self.acked = min(acked, self.last_seq)
+
+    def kept_bytes(self) -> int:
+        """How many bytes the replies take that the client may still ask for."""
+        unacknowledged = sum(
+            chunk.reply_bytes for chunk in self._chunks if chunk.last_seq > self.acked
+        )
+        return unacknowledged + self._pending_bytes
+
+    def may_keep(self, bytes_max: int) -> bool:
+        """Whether less than `bytes_max` are kept; quick where that is plain."""
+        return self._kept_bytes + self._pending_bytes < bytes_max or self.kept_bytes() < bytes_max
+
+    def keep(self, seq: int, digest: bytes, outcome: Outcome) -> None:
+        """Let `seq` be the last one, with this reply."""
+        assert seq == self.last_seq + 1
+        self.last_seq = seq
+        self.pending.append((seq, digest, outcome))
+        self._pending_bytes += len(outcome.body)
+
+    def kept_reply(self, connection: Connection, seq: int) -> tuple[bytes, Outcome]:
+        """Digest and reply of a seq above `acked` and not above `last_seq`."""
+        if self.pending and seq >= self.pending[0][0]:
+            _, digest, outcome = self.pending[seq - self.pending[0][0]]
+            return digest, outcome
+        slot = next(chunk.slot for chunk in self._chunks if chunk.last_seq >= seq)
+        kept = decode_kept(ledger.read_replies(connection, self.number, slot))
+        return next((digest, outcome) for kept_seq, digest, outcome in kept if kept_seq == seq)
+
+    def write(self, connection: Connection, used_s: int) -> None:
+        """Write the pending replies, and the state, as one row of the ledger."""
+        if self._free_slots:
+            self._slot = self._free_slots[-1]
+        elif self._chunks and self._chunks[0].last_seq <= self.acked:
+            self._slot = self._chunks[0].slot
+        else:
+            self._slot = len(self._chunks)  # every slot below is in use
+        ledger.put_chunk(
+            connection,
+            self.number,
+            self._slot,
+            last_seq=self.last_seq,
+            acked=self.acked,
+            used_s=used_s,
+            replies=encode_kept(self.pending),
+        )
+
+    def committed(self) -> None:
+        """The batch is kept: what is pending is now a chunk, and acknowledged chunks are free."""
+        self._committed = (self.last_seq, self.acked)
+        if not self.pending:
+            return
+        while self._chunks and self._chunks[0].last_seq <= self.acked:
+            freed = self._chunks.popleft()
+            self._kept_bytes -= freed.reply_bytes
+            self._free_slots.append(freed.slot)
+        if self._slot in self._free_slots:
+            self._free_slots.remove(self._slot)
+        self._chunks.append(_Chunk(self._slot, self.last_seq, self._pending_bytes))
+        self._kept_bytes += self._pending_bytes
+        self.pending = []
+        self._pending_bytes = 0
+
+    def undone(self) -> None:
+        """The batch is not kept: go back to what was committed."""
+        self.last_seq, self.acked = self._committed
+        self.pending = []
+        self._pending_bytes = 0
+
+
+class Clients:
+    """The clients in memory, the most recently used last; others are read from the ledger."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._states: OrderedDict[bytes, ClientState] = OrderedDict()
+        self._new: set[bytes] = set()
+        self._touched: dict[bytes, ClientState] = {}
+        self.registered = ledger.count_clients(connection)
+
+    def find(self, client_id: bytes) -> ClientState | None:
+        """The state of a registered client, or None. It counts as touched by this batch."""
+        state = self._touched.get(client_id)
+        if state is not None:
+            return state
+        state = self._states.get(client_id)
+        if state is None:
+            number = ledger.find_client(self._connection, client_id)
+            if number is None:
+                return None
+            state = ClientState(number, ledger.read_chunks(self._connection, number))
+            self._states[client_id] = state
+        else:
+            self._states.move_to_end(client_id)
+        self._touched[client_id] = state
+        return state
+
+    def register(self, client_id: bytes, used_s: int) -> ClientState:
+        """Add a client that `find` did not find."""
+        state = ClientState(ledger.add_client(self._connection, client_id, used_s), [])
+        self._states[client_id] = self._touched[client_id] = state
+        self._new.add(client_id)
+        return state
+
+    def write(self, used_s: int) -> None:
+        """Write what the touched clients have pending."""
+        for state in self._touched.values():
+            if state.pending:
+                state.write(self._connection, used_s)
+
+    def committed(self) -> None:
+        """The batch is kept."""
+        for state in self._touched.values():
+            state.committed()
+        self._touched.clear()
+        self.registered += len(self._new)
+        self._new.clear()
+        while len(self._states) > CLIENTS_IN_MEMORY_MAX:
+            # Its owner will be told stale_connection, and says hello again.
+            self._states.popitem(last=False)
+
+    def undone(self) -> None:
+        """The batch is not kept."""
+        for client_id, state in self._touched.items():
+            state.undone()
+            if client_id in self._new:
+                del self._states[client_id]
+        self._touched.clear()
+        self._new.clear()
+
+    def forget(self, client_id: bytes, number: int) -> None:
+        """Delete a client, in a transaction that the caller holds."""
+        ledger.forget_client(self._connection, number)
+        self._states.pop(client_id, None)
+        self.registered -= 1

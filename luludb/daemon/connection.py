@@ -1,0 +1,154 @@
+"""The write connection: how `lulu.db` is opened, and one function a setting with its reason."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+
+import apsw
+
+from luludb.errors import StartRefused, StorageFailed
+from luludb.home import Home
+from luludb.limits import JOURNAL_BYTES_KEPT_MAX, LOCK_RETRY_MS_MAX, LOCK_WAIT_MS_MAX
+from luludb.tables import meta, schema
+
+SQLITE_VERSION_MIN = (3, 51, 3)
+
+
+def open_database(home: Home, on_lock_wait: Callable[[], None]) -> apsw.Connection:
+    """Open `lulu.db` for writing, make or migrate its tables, and make what was there durable.
+
+    `on_lock_wait` is called once whenever another program's lock has to be waited for.
+
+    Raises:
+        StartRefused: SQLite is too old, or the file cannot be luludb's; the message says what to do.
+        StorageFailed: the disk failed.
+    """
+    check_sqlite_version(apsw.sqlite_lib_version())
+    try:
+        connection = apsw.Connection(str(home.database))
+    except apsw.Error as error:
+        raise StartRefused(f"{home.database} cannot be opened: {error}") from error
+    try:
+        _wait_for_foreign_writers(connection, on_lock_wait)
+        _harden(connection)
+        _prepare_new_file(connection)
+        _use_write_ahead_log(connection)
+        _checkpoint_by_hand(connection)
+        connection.execute("PRAGMA foreign_keys = ON")
+        _migrate_durably(connection)
+    except apsw.BusyError as error:
+        connection.close()
+        raise StartRefused(
+            f"{home.database} is locked by another program for more than {LOCK_WAIT_MS_MAX} ms;"
+            " end the programs that write to it, or have them use luludb"
+        ) from error
+    except (apsw.NotADBError, apsw.CorruptError, apsw.SQLError, apsw.ReadOnlyError) as error:
+        connection.close()
+        raise StartRefused(
+            f"{home.database} is not a database that luludb can use: {error};"
+            " look at it with `sqlite3`, or restore a backup"
+        ) from error
+    except apsw.FullError as error:
+        connection.close()
+        raise StartRefused(f"{home.database}: there is no room to write; free some space") from error
+    except (apsw.IOError, apsw.CantOpenError) as error:
+        connection.close()
+        raise StorageFailed(f"{home.database}: {error}") from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check_sqlite_version(version: str) -> None:
+    """Refuse a SQLite inside the range of the WAL-reset corruption bug.
+
+    sqlite.org/wal.html#walresetbug: 3.7.0 to 3.51.2.
+
+    Raises:
+        StartRefused: it is too old.
+    """
+    if tuple(int(part) for part in version.split(".")[:3]) < SQLITE_VERSION_MIN:
+        least = ".".join(map(str, SQLITE_VERSION_MIN))
+        raise StartRefused(
+            f"SQLite is {version}; the least is {least}, since older ones can corrupt a database in"
+            " WAL mode. Upgrade apsw: pip install --upgrade apsw"
+        )
+
+
+def set_synchronous(connection: apsw.Connection, *, full: bool) -> None:
+    """Choose what the next transaction's COMMIT waits for. Must be called between transactions."""
+    connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+
+
+def _wait_for_foreign_writers(
+    connection: apsw.Connection, on_lock_wait: Callable[[], None]
+) -> None:
+    """Wait for a lock in Python, so that a signal is seen and the wait is counted."""
+    started_s = 0.0
+
+    def wait(attempt: int) -> bool:
+        nonlocal started_s
+        if attempt == 0:
+            started_s = time.monotonic()
+            on_lock_wait()
+        if (time.monotonic() - started_s) * 1000 >= LOCK_WAIT_MS_MAX:
+            return False
+        time.sleep(min(attempt + 1, LOCK_RETRY_MS_MAX) / 1000)
+        return True
+
+    connection.set_busy_handler(wait)
+
+
+def _harden(connection: apsw.Connection) -> None:
+    """Keep a damaged or hostile schema from doing more than failing. sqlite.org/security.html."""
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    # A mapped file lets a stray pointer write into it, and turns an I/O error into SIGBUS.
+    connection.execute("PRAGMA mmap_size = 0")
+    connection.execute("PRAGMA temp_store = MEMORY")
+
+
+def _prepare_new_file(connection: apsw.Connection) -> None:
+    """auto_vacuum takes effect only where it is set before the first table and before WAL."""
+    if schema.is_empty(connection):
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+
+
+def _use_write_ahead_log(connection: apsw.Connection) -> None:
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StartRefused(
+            f"lulu.db cannot use a write-ahead log here (journal mode stays {mode});"
+            " put the home on a local file system"
+        )
+    # Readers in a directory that they cannot write to need -wal and -shm to exist.
+    persist = ctypes.c_int(1)
+    connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(persist))
+    connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_KEPT_MAX}")
+
+
+def _checkpoint_by_hand(connection: apsw.Connection) -> None:
+    """The automatic checkpoint hides a failing fsync; one of our own raises."""
+    connection.wal_autocheckpoint(0)
+
+
+def _migrate_durably(connection: apsw.Connection) -> None:
+    """Migrate, and commit at FULL even where there is nothing to migrate.
+
+    After kill -9 the newest commits may lie in the page cache alone, and a repeated reply that
+    says `full` would be false until something syncs the log.
+    """
+    set_synchronous(connection, full=True)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        schema.migrate(connection)
+        meta.write(connection, "starts", int(meta.read(connection, "starts") or 0) + 1)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

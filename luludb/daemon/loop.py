@@ -1,0 +1,208 @@
+"""The daemon's life: start in order, turn after turn, stop in order."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import apsw
+
+from luludb import __version__
+from luludb.daemon.checkpoints import Checkpoints
+from luludb.daemon.connection import open_database
+from luludb.daemon.figures import Figures
+from luludb.daemon.group_commit import GroupCommit
+from luludb.daemon.sockets import Sockets
+from luludb.daemon.writer import Writer
+from luludb.errors import ShuttingDown, StartRefused, StorageFailed
+from luludb.home import (
+    Discovery,
+    Home,
+    locked,
+    prepare_home,
+    remove_discovery,
+    socket_directory,
+    write_discovery,
+)
+from luludb.ids import new_random_id
+from luludb.limits import HOUSEKEEPING_S, POLL_MS_MAX, STOP_DRAIN_MS_MAX
+from luludb.model import PROTOCOL
+from luludb.platform import open_files, raise_open_files_limit, resident_bytes
+from luludb.settings import Settings
+from luludb.tables import schema
+
+_log = logging.getLogger(__name__)
+
+EXIT_OK = 0
+EXIT_REFUSED = 1
+EXIT_STORAGE_FAILED = 4
+
+
+def serve(home: Home, settings: Settings) -> int:
+    """Run the daemon on `home` until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 0 after a clean stop, 1 where it must not start here, 4 where storage failed.
+    """
+    os.umask(0o077)
+    with _stop_signals() as stop:
+        try:
+            for message in prepare_home(home):
+                _log.warning("%s", message)
+            raise_open_files_limit()
+            with locked(home):
+                Daemon(home, settings, stop).run()
+        except StartRefused as error:
+            _log.error("%s", error.message)
+            return EXIT_REFUSED
+        except StorageFailed as error:
+            _log.critical("storage failed, and the daemon stops: %s", error.message)
+            return EXIT_STORAGE_FAILED
+    return EXIT_OK
+
+
+class StopSignals:
+    """Whether a signal asked for a stop, and the descriptor that it wakes."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def request(self, number: int, _frame: object) -> None:
+        """Note the signal."""
+        _log.info("stopping: %s", signal.Signals(number).name)
+        self.requested = True
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[StopSignals]:
+    stop = StopSignals()
+    before = {
+        number: signal.signal(number, stop.request) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Daemon:
+    """One run on a home whose lock is held."""
+
+    def __init__(self, home: Home, settings: Settings, stop: StopSignals) -> None:
+        self._home = home
+        self._settings = settings
+        self._stop = stop
+        self._boot_id = new_random_id()
+        self._started_s = time.monotonic()
+        self._figures = Figures()
+        self._connection = open_database(home, self._figures.note_lock_wait)
+        self._commit = GroupCommit(self._connection, settings, self._figures)
+        self._checkpoints = Checkpoints(self._connection)
+        self._writer = Writer(
+            self._commit,
+            self._figures,
+            boot_id=self._boot_id,
+            durability=settings.durability,
+            status=self._status,
+        )
+
+    def run(self) -> None:
+        """Serve until asked to stop, then leave everything in order.
+
+        Raises:
+            StorageFailed: the disk failed. The ledger tells what was kept when the next one starts.
+        """
+        with socket_directory(self._home) as directory:
+            sockets = Sockets(directory, self._figures)
+            before = signal.set_wakeup_fd(sockets.wakeup_sender.fileno())
+            try:
+                self._announce(sockets)
+                self._turn_until_stopped(sockets)
+                self._answer_what_has_arrived(sockets)
+            finally:
+                signal.set_wakeup_fd(before)
+                remove_discovery(self._home)
+                sockets.close()
+        self._checkpoints.run_at_stop()
+        self._commit.close()
+        _log.info("stopped after %d commands", self._figures.commands_total)
+
+    def _announce(self, sockets: Sockets) -> None:
+        discovery = Discovery(
+            pid=os.getpid(),
+            boot_id=self._boot_id,
+            version=__version__,
+            protocol=PROTOCOL,
+            command=sockets.command_endpoint,
+            changes=sockets.changes_endpoint,
+        )
+        write_discovery(self._home, discovery)
+        _log.info(
+            "luludb %s serves %s (pid %d, durability %s, SQLite %s)",
+            __version__,
+            self._home.path,
+            os.getpid(),
+            self._settings.durability,
+            apsw.sqlite_lib_version(),
+        )
+
+    def _turn_until_stopped(self, sockets: Sockets) -> None:
+        housekeeping_s = self._started_s
+        while not self._stop.requested:
+            if sockets.wait(POLL_MS_MAX):
+                self._turn(sockets)
+            if time.monotonic() >= housekeeping_s:
+                housekeeping_s += HOUSEKEEPING_S
+                self._commit.forget_unused_clients()
+
+    def _turn(self, sockets: Sockets, refusal: ShuttingDown | None = None) -> None:
+        started_s = time.monotonic()
+        turn = self._writer.turn(sockets.drain(), refusal)
+        sockets.send(turn.replies)
+        sockets.publish(turn.batches)
+        self._checkpoints.run_if_due()
+        now_s = time.monotonic()
+        self._figures.queue_wait_ms.add((now_s - started_s) * 1000, now_s)
+
+    def _answer_what_has_arrived(self, sockets: Sockets) -> None:
+        """Apply what waits, for a second at the most; refuse what still comes after that."""
+        sockets.stop_listening()
+        remove_discovery(self._home)
+        until_s = time.monotonic() + STOP_DRAIN_MS_MAX / 1000
+        while sockets.wait(0) and time.monotonic() < until_s:
+            self._turn(sockets)
+        if sockets.wait(0):
+            self._turn(sockets, ShuttingDown("the daemon is stopping; send it again to the next one"))
+
+    def _status(self) -> dict[str, Any]:
+        try:
+            wal_bytes = self._home.wal.stat().st_size
+        except FileNotFoundError:
+            wal_bytes = 0
+        return {
+            "version": __version__,
+            "protocol": PROTOCOL,
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - self._started_s, 3),
+            "home": str(self._home.path),
+            "database_id": self._commit.database_id,
+            "boot_id": self._boot_id,
+            "schema_version": schema.SCHEMA_VERSION,
+            "sqlite_version": apsw.sqlite_lib_version(),
+            "durability": self._settings.durability,
+            "first_rev": self._commit.first_rev,
+            "last_rev": self._commit.last_rev,
+            "clients": self._commit.clients.registered,
+            **self._figures.body(time.monotonic()),
+            "wal_bytes": wal_bytes,
+            "checkpoints_total": self._checkpoints.total,
+            "last_checkpoint": self._checkpoints.last_at,
+            "open_files": open_files(),
+            "rss_bytes": resident_bytes(),
+        }

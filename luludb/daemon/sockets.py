@@ -1,0 +1,154 @@
+"""The daemon's sockets: ROUTER for commands, XPUB for change notices. Bytes in, bytes out."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from luludb.daemon.exchange import Envelope
+from luludb.daemon.figures import Figures
+from luludb.limits import (
+    DRAIN_BYTES_MAX,
+    DRAIN_FRAMES_MAX,
+    SOCKET_BACKLOG_CONNECTIONS_MAX,
+    SOCKET_LINGER_MS,
+    SOCKET_QUEUE_MESSAGES_MAX,
+    TRANSPORT_FRAME_BYTES_MAX,
+)
+from luludb.tables.changes import ChangeRow
+from luludb.wire import encode_notice
+
+_UNREACHABLE = (errno.EAGAIN, errno.EHOSTUNREACH)
+
+
+class Sockets:
+    """Both sockets, bound under `directory`. Only one who holds the home's lock may make them.
+
+    libzmq's bind unlinks whatever is at its path first, a live daemon's socket too.
+    """
+
+    def __init__(self, directory: Path, figures: Figures) -> None:
+        self._figures = figures
+        self._subscriptions = 0
+        self._connections: set[int] = set()
+        self._paths = (directory / "command.sock", directory / "changes.sock")
+        self.command_endpoint, self.changes_endpoint = (f"ipc://{path}" for path in self._paths)
+        self._context = zmq.Context()
+        self._wakeup, self.wakeup_sender = socket.socketpair()
+        self._wakeup.setblocking(False)
+        self.wakeup_sender.setblocking(False)
+        self._router = self._open(zmq.ROUTER)
+        # Without it a reply to a peer that is slow or gone is dropped without a word.
+        self._router.set(zmq.ROUTER_MANDATORY, 1)
+        self._changes = self._open(zmq.XPUB)
+        self._monitor = self._router.get_monitor_socket(
+            zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
+        )
+        self._router.bind(self.command_endpoint)
+        self._changes.bind(self.changes_endpoint)
+        self._poller = zmq.Poller()
+        for each in (self._router, self._changes, self._monitor, self._wakeup):
+            self._poller.register(each, zmq.POLLIN)
+
+    def wait(self, timeout_ms: int) -> bool:
+        """Wait until something happens. Returns whether frames are there."""
+        events = dict(self._poller.poll(timeout_ms))
+        if self._changes in events:
+            self._count_subscriptions()
+        if self._monitor in events:
+            self._count_connections()
+        if self._wakeup.fileno() in events:
+            self._wakeup.recv(4096)
+        return self._router in events
+
+    def drain(self) -> Iterator[tuple[Envelope, bytes]]:
+        """The frames that are waiting, `(envelope, payload)` each, up to the bounds of one batch."""
+        drained_bytes = 0
+        for _ in range(DRAIN_FRAMES_MAX):
+            if drained_bytes >= DRAIN_BYTES_MAX:
+                return
+            try:
+                parts = self._router.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            drained_bytes += sum(map(len, parts))
+            if len(parts) == 2 or (len(parts) == 3 and not parts[1]):
+                yield parts[:-1], parts[-1]
+            else:
+                self._figures.dropped_frames_total += 1
+
+    def send(self, replies: Sequence[tuple[Envelope, bytes]]) -> None:
+        """Send replies without waiting for anyone.
+
+        One that cannot be sent, since its peer is gone or does not read, is dropped: the ledger
+        keeps it, and its owner asks again.
+        """
+        for envelope, frame in replies:
+            try:
+                self._router.send_multipart([*envelope, frame], zmq.NOBLOCK)
+            except zmq.ZMQError as error:
+                if error.errno not in _UNREACHABLE:
+                    raise
+
+    def publish(self, batches: Sequence[Sequence[ChangeRow]]) -> None:
+        """Ring for each touched session of each batch; nothing is done where nobody listens."""
+        if not self._subscriptions:
+            return
+        for changes in batches:
+            notice = encode_notice(changes[-1][0])
+            for session_id in dict.fromkeys(change[2] for change in changes):
+                self._changes.send_multipart((session_id.encode(), notice), zmq.NOBLOCK)
+
+    def stop_listening(self) -> None:
+        """Take no new connection; those that are there go on."""
+        self._router.unbind(self.command_endpoint)
+
+    def close(self) -> None:
+        """Send what is queued, for a second at the most, and remove the sockets."""
+        self._router.disable_monitor()
+        self._monitor.close(linger=0)
+        self._changes.close(linger=SOCKET_LINGER_MS)
+        self._router.close(linger=SOCKET_LINGER_MS)
+        self._context.term()
+        self._wakeup.close()
+        self.wakeup_sender.close()
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+
+    def _open(self, kind: int) -> zmq.Socket[bytes]:
+        opened = self._context.socket(kind)
+        opened.set(zmq.SNDHWM, SOCKET_QUEUE_MESSAGES_MAX)
+        opened.set(zmq.RCVHWM, SOCKET_QUEUE_MESSAGES_MAX)
+        opened.set(zmq.MAXMSGSIZE, TRANSPORT_FRAME_BYTES_MAX)
+        opened.set(zmq.BACKLOG, SOCKET_BACKLOG_CONNECTIONS_MAX)
+        opened.set(zmq.LINGER, SOCKET_LINGER_MS)
+        return opened
+
+    def _count_subscriptions(self) -> None:
+        # XPUB passes on the first subscription to a topic and the end of the last one.
+        while True:
+            try:
+                frame = self._changes.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            if frame[:1] == b"\x01":
+                self._subscriptions += 1
+            elif frame[:1] == b"\x00":
+                self._subscriptions = max(0, self._subscriptions - 1)
+
+    def _count_connections(self) -> None:
+        while True:
+            try:
+                event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                break
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                self._connections.add(event["value"])
+            else:
+                self._connections.discard(event["value"])
+        self._figures.connections = len(self._connections)

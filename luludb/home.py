@@ -1,0 +1,187 @@
+"""The home directory: where each file is, the lock, and the discovery file."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import platformdirs
+
+from luludb.errors import StartRefused
+from luludb.limits import DISCOVERY_BYTES_MAX
+from luludb.platform import SOCKET_PATH_BYTES_MAX
+
+_PRIVATE_DIRECTORY = 0o700
+_PRIVATE_FILE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The directory that holds everything, and the places in it."""
+
+    path: Path
+
+    @property
+    def database(self) -> Path:
+        return self.path / "lulu.db"
+
+    @property
+    def wal(self) -> Path:
+        return self.path / "lulu.db-wal"
+
+    @property
+    def shared_memory(self) -> Path:
+        return self.path / "lulu.db-shm"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lulu.lock"
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run"
+
+    @property
+    def discovery(self) -> Path:
+        return self.run / "daemon.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log"
+
+    @property
+    def settings(self) -> Path:
+        return self.path / "luludb.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What `daemon.json` says: who serves here, and where its sockets are."""
+
+    pid: int
+    boot_id: str
+    version: str
+    protocol: int
+    command: str
+    changes: str
+
+
+def find_home(path: str | os.PathLike[str] | None = None, env: Mapping[str, str] = os.environ) -> Home:
+    """The home that `path` names, else `LULUDB_HOME`, else the user's data directory."""
+    named = path or env.get("LULUDB_HOME") or platformdirs.user_data_dir("luludb")
+    return Home(Path(os.path.abspath(os.path.expanduser(os.fspath(named)))))
+
+
+def prepare_home(home: Home) -> list[str]:
+    """Make the directories that are missing, and close to others what is open to them.
+
+    Returns:
+        A message for each thing that was tightened.
+
+    Raises:
+        StartRefused: something is owned by another user, or is not a directory.
+    """
+    messages = []
+    try:
+        for directory in (home.path, home.run, home.log):
+            directory.mkdir(mode=_PRIVATE_DIRECTORY, parents=directory is home.path, exist_ok=True)
+            messages += _tighten(directory, _PRIVATE_DIRECTORY)
+        for file in (home.database, home.wal, home.shared_memory, home.lock, home.settings):
+            # SQLite gives -wal and -shm the mode of the database, whatever the umask.
+            if file.exists():
+                messages += _tighten(file, _PRIVATE_FILE)
+    except OSError as error:
+        raise StartRefused(f"home {home.path} cannot be used: {error.strerror}: {error.filename}") from error
+    return messages
+
+
+def _tighten(path: Path, mode: int) -> list[str]:
+    found = path.stat()
+    if found.st_uid != os.getuid():
+        raise StartRefused(
+            f"{path} belongs to user {found.st_uid} and this is user {os.getuid()};"
+            " run the daemon as its owner, or choose a home of your own with --home"
+        )
+    open_bits = stat.S_IMODE(found.st_mode) & ~mode
+    if not open_bits:
+        return []
+    path.chmod(stat.S_IMODE(found.st_mode) & mode)
+    return [f"{path} was open to others (mode {stat.S_IMODE(found.st_mode):04o}); now {mode:04o}"]
+
+
+@contextlib.contextmanager
+def locked(home: Home) -> Iterator[None]:
+    """Hold the home's lock. The file is never unlinked, and says who holds it.
+
+    Raises:
+        StartRefused: another process holds it; the message names its pid.
+    """
+    descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            raise StartRefused(
+                f"pid {holder or '(not yet written)'} holds {home.lock}: a daemon already serves"
+                f" this home. Use it, or stop it first: kill {holder or 'PID'}"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def socket_directory(home: Home) -> Iterator[Path]:
+    """The directory for the sockets: `run`, or a short temporary one where that path is too long."""
+    longest = os.fsencode(home.run / "command.sock")
+    if len(longest) <= SOCKET_PATH_BYTES_MAX:
+        yield home.run
+        return
+    directory = Path(tempfile.mkdtemp(prefix="luludb-"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def write_discovery(home: Home, discovery: Discovery) -> None:
+    """Put `daemon.json` in its place, whole or not at all."""
+    aside = home.discovery.with_suffix(f".{os.getpid()}.tmp")
+    aside.write_text(json.dumps(asdict(discovery), ensure_ascii=False) + "\n", encoding="utf-8")
+    aside.rename(home.discovery)
+
+
+def remove_discovery(home: Home) -> None:
+    """Take `daemon.json` away."""
+    home.discovery.unlink(missing_ok=True)
+
+
+def read_discovery(home: Home) -> Discovery | None:
+    """Who serves this home as far as `daemon.json` says; None where it is absent or not readable.
+
+    A daemon that was killed leaves its file behind: only an answer shows that it lives.
+    """
+    try:
+        with home.discovery.open("rb") as file:
+            found = json.loads(file.read(DISCOVERY_BYTES_MAX))
+        return Discovery(
+            pid=int(found["pid"]),
+            boot_id=str(found["boot_id"]),
+            version=str(found["version"]),
+            protocol=int(found["protocol"]),
+            command=str(found["command"]),
+            changes=str(found["changes"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,82 @@
+"""Every bound on a queue, a frame, a batch, a loop or a wait, with its unit in its name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# What a request may hold. These are part of the wire protocol.
+FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
+TRANSPORT_FRAME_BYTES_MAX: Final = 17 * 1024 * 1024  # above this ZeroMQ drops the connection
+FRAME_COMMANDS_MAX: Final = 10_000  # those inside transactions counted
+TRANSACTION_COMMANDS_MAX: Final = 10_000
+PIPELINE_COMMANDS_MAX: Final = 256
+NESTING_DEPTH_MAX: Final = 32  # maps and lists inside one command's args
+INTEGER_MAX: Final = 2**53 - 1
+CLIENT_ID_BYTES: Final = 16
+
+# What a reply may hold.
+REPLY_BYTES_MAX: Final = 1024 * 1024
+PIPELINE_REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
+REFUSAL_BYTES_MAX: Final = 1024  # what a refusal takes in a pipeline's reply, at the most
+MESSAGE_EXCERPT_CHARACTERS_MAX: Final = 80  # of a value that an error message quotes
+
+# What a client may have under way.
+WINDOW_COMMANDS_MAX: Final = 256
+WINDOW_REPLY_BYTES_MAX: Final = 32 * 1024 * 1024
+
+# Texts, in characters.
+NAME_CHARACTERS_MAX: Final = 4096
+LABEL_CHARACTERS_MAX: Final = 64  # status and role
+ID_CHARACTERS_MAX: Final = 128
+
+# The daemon's sockets and batches.
+SOCKET_QUEUE_MESSAGES_MAX: Final = 512
+SOCKET_BACKLOG_CONNECTIONS_MAX: Final = 1024
+SOCKET_LINGER_MS: Final = 1000
+DRAIN_BYTES_MAX: Final = 32 * 1024 * 1024
+DRAIN_FRAMES_MAX: Final = 1024
+BATCH_COMMANDS_MAX: Final = 10_000  # a frame is never split, so a batch ends at most one frame later
+CLIENTS_IN_MEMORY_MAX: Final = 4096
+KEPT_CHUNKS_MAX: Final = 1024  # rows of kept replies a client, see tables.ledger
+CHANGES_TRIMMED_MIN: Final = 10_000  # rows of lulu_changes that one batch may delete, at the least
+
+# The daemon's waits.
+POLL_MS_MAX: Final = 2000
+LOCK_WAIT_MS_MAX: Final = 5000  # for a foreign writer's lock: busy_timeout
+LOCK_RETRY_MS_MAX: Final = 20
+STOP_DRAIN_MS_MAX: Final = 1000
+CHECKPOINT_PAGES_MIN: Final = 1000
+JOURNAL_BYTES_KEPT_MAX: Final = 64 * 1024 * 1024
+HOUSEKEEPING_S: Final = 3600  # of running time, between looks for clients to forget
+CLIENTS_FORGOTTEN_MAX: Final = 100  # a look
+FIGURES_WINDOW_S: Final = 60
+RUNNING_TIME_WRITTEN_S: Final = 60
+
+# The client's waits and pages.
+CLIENT_TIMEOUT_S: Final = 10.0
+CLIENT_TIMEOUT_S_MAX: Final = 1_000_000.0
+RESEND_S: Final = 2.0  # without an answer, the oldest frame is sent again
+RETRY_PAUSE_S_MIN: Final = 0.005
+RETRY_PAUSE_S_MAX: Final = 0.1
+CONNECT_PAUSE_S_MIN: Final = 0.002
+CONNECT_PAUSE_S_MAX: Final = 0.05
+GREETING_S_MAX: Final = 5.0
+ENDING_MARGIN_S_MAX: Final = 1.0
+UNANSWERED_FRAMES_MAX: Final = 2  # before what waits is collected into one frame
+COLLECTED_COMMANDS_MIN: Final = 64  # that many are sent all the same
+OVERDUE_FRAMES_MAX: Final = 4  # unanswered for RESEND_S; then the connection is given up
+MESSAGE_FRAMES_MAX: Final = 16  # of one message from the daemon
+CLIENT_FRAME_BYTES_MAX: Final = 1024 * 1024  # of a pipeline frame that the client makes of several commands
+CLIENT_BYTES_MAX: Final = 32 * 1024 * 1024  # of commands in line
+READ_PAGE_ROWS_MAX: Final = 256
+READ_PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+READ_ATTEMPTS_MAX: Final = 5
+READ_CONNECTIONS_IDLE_MAX: Final = 8
+READ_BUSY_TIMEOUT_MS: Final = 5000
+
+# Files.
+SOCKET_PATH_BYTES_MAX_LINUX: Final = 107
+SOCKET_PATH_BYTES_MAX_MACOS: Final = 103
+DISCOVERY_BYTES_MAX: Final = 64 * 1024
+IMPORT_LINE_BYTES_MAX: Final = 6 * FRAME_BYTES_MAX  # JSON writes a control character in six bytes
+LINES_SHOWN_MAX: Final = 20  # of those that an import refused; --json has them all

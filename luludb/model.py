@@ -1,0 +1,70 @@
+"""The nouns: what a session, a message and a change are, and what a client asks for.
+
+`Session`, `Message` and `Change` are what callers get. `Request` and `Outcome` are named tuples
+and not dataclasses: a frozen dataclass of seven fields takes 1.3 µs to make and a named tuple 0.3,
+and the daemon makes one of each for every command.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+PROTOCOL = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run of an agent. Times are RFC 3339 UTC with microseconds; texts as in the table."""
+
+    id: str
+    name: str
+    status: str
+    working_dir: str
+    created_at: str
+    updated_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a session. A session's messages are in the order in which they were appended."""
+
+    id: str
+    session_id: str
+    role: str
+    content: str
+    timestamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One applied command, as the change feed tells it. `rev` counts up without gaps."""
+
+    rev: int
+    op: str
+    session_id: str
+    message_id: str | None
+    at: str
+
+
+class Request(NamedTuple):
+    """What one frame asks for, as it was decoded; its parts have the types shown and no more."""
+
+    protocol: int
+    client_id: bytes
+    seq: int
+    acked: int
+    op: str
+    args: dict[Any, Any]
+    options: Any
+
+
+class Outcome(NamedTuple):
+    """What became of one command: status 0 or 1, and the body of its reply, packed."""
+
+    status: int
+    body: bytes
+
+
+OK = 0
+ERROR = 1

@@ -1,0 +1,122 @@
+"""The schema, its versions, and the way of a file from one to the next.
+
+`sessions`, `messages` and `idx_messages_session_id` are exactly those of the `lulu.db` files that
+other programs made; such a file has user_version 0 and keeps every row. What luludb adds has a
+name that begins with `lulu_`.
+"""
+
+from __future__ import annotations
+
+from luludb.errors import StartRefused
+from luludb.ids import new_random_id
+from luludb.tables import Connection
+
+SCHEMA_VERSION = 1
+
+_COLUMNS = {
+    "sessions": ("id", "name", "status", "working_dir", "created_at", "updated_at"),
+    "messages": ("id", "session_id", "role", "content", "timestamp"),
+}
+
+_SHARED_TABLES = (
+    """CREATE TABLE IF NOT EXISTS sessions (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    status TEXT NOT NULL DEFAULT 'created',
+    working_dir TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+)""",
+    """CREATE TABLE IF NOT EXISTS messages (
+    id TEXT PRIMARY KEY,
+    session_id TEXT NOT NULL,
+    role TEXT NOT NULL,
+    content TEXT NOT NULL,
+    timestamp TEXT NOT NULL,
+    FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE
+)""",
+    "CREATE INDEX IF NOT EXISTS idx_messages_session_id ON messages(session_id)",
+)
+
+_VERSION_1 = (
+    "CREATE INDEX lulu_sessions_created ON sessions(created_at, id)",
+    "CREATE INDEX lulu_sessions_status ON sessions(status, created_at, id)",
+    "CREATE INDEX lulu_sessions_working_dir ON sessions(working_dir, created_at, id)",
+    """CREATE TABLE lulu_changes (
+    rev INTEGER PRIMARY KEY,
+    op TEXT,
+    session_id TEXT,
+    message_id TEXT,
+    at TEXT
+)""",
+    "CREATE TABLE lulu_meta (key TEXT PRIMARY KEY, value)",
+    """CREATE TABLE lulu_clients (
+    id INTEGER PRIMARY KEY,
+    client_id BLOB NOT NULL UNIQUE,
+    used_s INTEGER NOT NULL
+)""",
+    """CREATE TABLE lulu_replies (
+    id INTEGER PRIMARY KEY,
+    last_seq INTEGER NOT NULL,
+    acked INTEGER NOT NULL,
+    used_s INTEGER NOT NULL,
+    replies BLOB NOT NULL
+)""",
+)
+
+
+def read_version(connection: Connection) -> int:
+    """The file's `user_version`: 0 for a new one and for one made elsewhere."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def is_empty(connection: Connection) -> bool:
+    """Whether the file has no table yet."""
+    return connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
+
+
+def migrate(connection: Connection) -> int:
+    """Bring the file to `SCHEMA_VERSION`, inside a transaction that the caller holds.
+
+    Returns:
+        The version it had.
+
+    Raises:
+        StartRefused: the file is of a newer version, or its tables are not those of `lulu.db`.
+    """
+    version = read_version(connection)
+    if version > SCHEMA_VERSION:
+        raise StartRefused(
+            f"lulu.db has schema version {version} and this luludb knows up to {SCHEMA_VERSION};"
+            " upgrade luludb, or use another home"
+        )
+    if version == SCHEMA_VERSION:
+        return version
+    for statement in _SHARED_TABLES:
+        connection.execute(statement)
+    for table in _COLUMNS:
+        _check_table(connection, table)
+    for statement in _VERSION_1:
+        connection.execute(statement)
+    for key, value in (("database_id", new_random_id()), ("first_rev", 1), ("last_rev", 0)):
+        connection.execute("INSERT INTO lulu_meta VALUES (?, ?)", (key, value))
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    return version
+
+
+def _check_table(connection: Connection, table: str) -> None:
+    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})").fetchall()]
+    if sorted(columns) != sorted(_COLUMNS[table]):
+        raise StartRefused(
+            f"lulu.db was made by another program: its table {table} has the columns"
+            f" {', '.join(columns)}; luludb works on exactly {', '.join(_COLUMNS[table])}."
+            " Use another home and bring the rows over with `luludb import`"
+        )
+    if table == "messages":
+        keys = connection.execute("PRAGMA foreign_key_list(messages)").fetchall()
+        if not any(row[2].lower() == "sessions" and row[6] == "CASCADE" for row in keys):
+            raise StartRefused(
+                "lulu.db was made by another program: its table messages lacks the foreign key"
+                " REFERENCES sessions(id) ON DELETE CASCADE."
+                " Use another home and bring the rows over with `luludb import`"
+            )

@@ -1,0 +1,50 @@
+"""`sessions`: its SQL. A row is `(id, name, status, working_dir, created_at, updated_at)`."""
+
+from __future__ import annotations
+
+from luludb.model import Session
+from luludb.tables import Connection
+
+_COLUMNS = "id, name, status, working_dir, created_at, updated_at"
+_INSERT = f"INSERT INTO sessions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
+_UPDATE = f"""UPDATE sessions SET name = coalesce(?, name), status = coalesce(?, status),
+working_dir = coalesce(?, working_dir), updated_at = ? WHERE id = ? RETURNING {_COLUMNS}"""
+
+
+def insert(connection: Connection, session: Session) -> None:
+    """Add `session`. An id that is taken is the connection's own constraint error."""
+    connection.execute(
+        _INSERT,
+        (
+            session.id,
+            session.name,
+            session.status,
+            session.working_dir,
+            session.created_at,
+            session.updated_at,
+        ),
+    )
+
+
+def update(
+    connection: Connection,
+    id: str,
+    *,
+    name: str | None,
+    status: str | None,
+    working_dir: str | None,
+    updated_at: str,
+) -> Session | None:
+    """Change what is not None and return the session as it is then; None where there is none."""
+    row = connection.execute(_UPDATE, (name, status, working_dir, updated_at, id)).fetchall()
+    return Session(*row[0]) if row else None
+
+
+def delete(connection: Connection, id: str) -> int | None:
+    """Delete a session and its messages. Returns how many messages; None where there is no such session."""
+    count = connection.execute(
+        "SELECT count(*) FROM messages INDEXED BY idx_messages_session_id WHERE session_id = ?",
+        (id,),
+    ).fetchone()[0]
+    found = connection.execute("DELETE FROM sessions WHERE id = ? RETURNING 1", (id,)).fetchall()
+    return int(count) if found else None

@@ -1,0 +1,223 @@
+"""Wire protocol 1: bytes to requests and replies and back. The only place that knows msgpack.
+
+A request is one frame, an array `[1, client_id, seq, acked, op, args]` with an optional map of
+options behind it; a reply is one frame, an array `[1, seq, status, body]`. Every function here is
+pure. Decoding any bytes either returns or raises `InvalidRequest`; any other exception is a bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import msgpack
+
+from luludb.errors import InvalidRequest
+from luludb.limits import CLIENT_ID_BYTES, INTEGER_MAX, NESTING_DEPTH_MAX
+from luludb.model import PROTOCOL, Outcome, Request
+
+_pack = msgpack.Packer(autoreset=True).pack
+_DIGEST_BYTES = 16
+
+
+class Reply(NamedTuple):
+    """One reply as a client decodes it."""
+
+    protocol: int
+    seq: int
+    status: int
+    body: dict[str, Any]
+
+
+# What the daemon does with bytes.
+
+
+def decode_request(frame: bytes) -> Request:
+    """The request that `frame` holds.
+
+    Raises:
+        InvalidRequest: the frame does not decode whole, or one of its first six elements is not
+            of the type that protocol 1 gives it.
+    """
+    elements = _unpack(frame)
+    if type(elements) is not list or len(elements) < 6:
+        raise InvalidRequest(
+            f"request is {_described(elements)}; it must be an array of 6 or more elements"
+        )
+    protocol, client_id, seq, acked, op, args = elements[:6]
+    if not (
+        type(protocol) is int
+        and type(client_id) is bytes
+        and len(client_id) == CLIENT_ID_BYTES
+        and type(seq) is int
+        and type(acked) is int
+        and type(op) is str
+        and type(args) is dict
+        and -INTEGER_MAX <= seq <= INTEGER_MAX
+        and -INTEGER_MAX <= acked <= INTEGER_MAX
+        and -INTEGER_MAX <= protocol <= INTEGER_MAX
+    ):
+        found = ", ".join(_described(element) for element in elements[:6])
+        raise InvalidRequest(
+            f"request is [{found}]; it must be [int, bin of 16 bytes, int, int, str, map]"
+            f" with integers below 2^53"
+        )
+    return Request(
+        protocol, client_id, seq, acked, op, args, elements[6] if len(elements) > 6 else {}
+    )
+
+
+def content_digest(op: str, args: Mapping[Any, Any]) -> bytes:
+    """16 bytes that are the same for the same op and args, however they were framed.
+
+    The ledger keeps them, so their making is part of the schema.
+
+    Raises:
+        InvalidRequest: args are nested deeper than 32 levels.
+    """
+    for value in args.values():
+        if type(value) is not str:
+            return _digest(op, _canonical(args, 0))
+    try:
+        return _digest(op, dict(sorted(args.items())))
+    except TypeError:  # keys of several types, which cannot be compared
+        return _digest(op, _canonical(args, 0))
+
+
+def encode_body(body: Mapping[str, Any]) -> bytes:
+    """A reply's body, packed: what the ledger keeps."""
+    return _pack(body)
+
+
+def encode_reply(seq: int, outcome: Outcome) -> bytes:
+    """The frame that answers `seq`."""
+    return b"\x94\x01" + _pack(seq) + (b"\x01" if outcome.status else b"\x00") + outcome.body
+
+
+def encode_pipeline_body(outcomes: Sequence[Outcome], durability: str) -> bytes:
+    """The body of a pipeline's reply: `{replies: [[status, body], …], durability}`."""
+    parts = [b"\x82", _pack("durability"), _pack(durability), _pack("replies")]
+    parts.append(_array_header(len(outcomes)))
+    for status, body in outcomes:
+        parts += (b"\x92\x01" if status else b"\x92\x00", body)
+    return b"".join(parts)
+
+
+def encode_kept(replies: Iterable[tuple[int, bytes, Outcome]]) -> bytes:
+    """Replies to keep, `(seq, digest, outcome)` each, as one value of the ledger."""
+    return _pack([(seq, digest, *outcome) for seq, digest, outcome in replies])
+
+
+def decode_kept(packed: bytes) -> list[tuple[int, bytes, Outcome]]:
+    """What `encode_kept` packed."""
+    return [
+        (seq, digest, Outcome(status, body))
+        for seq, digest, status, body in msgpack.unpackb(packed)
+    ]
+
+
+def encode_notice(rev: int) -> bytes:
+    """The second frame of a change notice."""
+    return _pack([rev])
+
+
+# What a client does with bytes.
+
+
+def encode_content(op: str, args: Mapping[str, Any]) -> bytes:
+    """Op and args, packed, ready to be framed alone or in a pipeline.
+
+    Raises:
+        InvalidRequest: a value cannot be sent: a lone surrogate, an integer beyond 64 bits, or a
+            type that msgpack does not know.
+    """
+    try:
+        return _pack(op) + _pack(args)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidRequest(f"arguments of {op} cannot be sent: {error}") from error
+
+
+def encode_request(
+    client_id: bytes, seq: int, acked: int, content: bytes, *, full: bool = False
+) -> bytes:
+    """The frame that asks for one packed `content`; `full` asks for durability full."""
+    head = (b"\x97" if full else b"\x96") + _pack(PROTOCOL) + _pack(client_id)
+    return head + _pack(seq) + _pack(acked) + content + (_FULL_OPTIONS if full else b"")
+
+
+def encode_pipeline(contents: Sequence[bytes]) -> bytes:
+    """Several packed contents as the content of one `pipeline`."""
+    return _PIPELINE_HEAD + _array_header(len(contents)) + b"".join(b"\x92" + c for c in contents)
+
+
+def decode_reply(frame: bytes) -> Reply:
+    """The reply that `frame` holds.
+
+    Raises:
+        InvalidRequest: it is not a reply.
+    """
+    elements = _unpack(frame)
+    match elements:
+        case [int(protocol), int(seq), int(status), dict(body), *_]:
+            return Reply(protocol, seq, status, body)
+    raise InvalidRequest(f"reply is {_described(elements)}; it must be [int, int, int, map]")
+
+
+def decode_notice(frame: bytes) -> int:
+    """The rev that the second frame of a change notice tells.
+
+    Raises:
+        InvalidRequest: it is not a notice.
+    """
+    match _unpack(frame):
+        case [int(rev), *_]:
+            return rev
+    raise InvalidRequest("notice is not [int]")
+
+
+def _unpack(frame: bytes) -> Any:
+    try:
+        return msgpack.unpackb(frame, strict_map_key=False)
+    except Exception as error:
+        # The border: msgpack raises ValueError, TypeError (a list for a map's key), its own
+        # exceptions, and UnicodeDecodeError; what the bytes were does not matter further.
+        raise InvalidRequest(f"frame of {len(frame)} bytes is not msgpack: {error}") from error
+
+
+def _digest(op: str, args: Mapping[Any, Any]) -> bytes:
+    return blake2b(_pack((op, args)), digest_size=_DIGEST_BYTES).digest()
+
+
+def _canonical(value: Any, depth: int) -> Any:
+    if depth > NESTING_DEPTH_MAX:
+        raise InvalidRequest(f"args are nested deeper than {NESTING_DEPTH_MAX} levels")
+    if type(value) is dict:
+        keys = sorted(value, key=_pack)
+        return {key: _canonical(value[key], depth + 1) for key in keys}
+    if type(value) is list:
+        return [_canonical(element, depth + 1) for element in value]
+    return value
+
+
+def _array_header(length: int) -> bytes:
+    return msgpack.Packer().pack_array_header(length)
+
+
+def _described(value: Any) -> str:
+    match value:
+        case bool():
+            return "a boolean"
+        case int():
+            return "int" if -INTEGER_MAX <= value <= INTEGER_MAX else "an integer beyond 2^53"
+        case bytes():
+            return f"bin of {len(value)} bytes"
+        case list():
+            return f"an array of {len(value)} elements"
+    return {str: "str", dict: "map", float: "a float", type(None): "nil"}.get(
+        type(value), type(value).__name__
+    )
+
+
+_FULL_OPTIONS = _pack({"durability": "full"})
+_PIPELINE_HEAD = _pack("pipeline") + b"\x81" + _pack("commands")
