@@ -54,7 +54,7 @@ class NotFound(LuludbError, LookupError):
 
 
 class AlreadyExists(LuludbError):
-    """Is returned when the id is taken. One who sends an id of its own again may take it for done."""
+    """Is returned when the id is taken. Who sends an id of its own again may take it for done."""
 
     code = "already_exists"
 
@@ -178,7 +178,7 @@ class StartRefused(LuludbError):
 
 
 class StorageFailed(LuludbError):
-    """Is raised when the disk failed and what was kept is not known. No reply is sent; the daemon stops."""
+    """Is raised when the disk failed. What was kept is not known: no reply is sent."""
 
     code = "storage_failed"
 

@@ -74,7 +74,9 @@ class Discovery:
     changes: str
 
 
-def find_home(path: str | os.PathLike[str] | None = None, env: Mapping[str, str] = os.environ) -> Home:
+def find_home(
+    path: str | os.PathLike[str] | None = None, env: Mapping[str, str] = os.environ
+) -> Home:
     """The home that `path` names, else `LULUDB_HOME`, else the user's data directory."""
     named = path or env.get("LULUDB_HOME") or platformdirs.user_data_dir("luludb")
     return Home(Path(os.path.abspath(os.path.expanduser(os.fspath(named)))))
@@ -99,7 +101,9 @@ def prepare_home(home: Home) -> list[str]:
             if file.exists():
                 messages += _tighten(file, _PRIVATE_FILE)
     except OSError as error:
-        raise StartRefused(f"home {home.path} cannot be used: {error.strerror}: {error.filename}") from error
+        raise StartRefused(
+            f"home {home.path} cannot be used: {error.strerror}: {error.filename}"
+        ) from error
     return messages
 
 
@@ -143,7 +147,7 @@ def locked(home: Home) -> Iterator[None]:
 
 @contextlib.contextmanager
 def socket_directory(home: Home) -> Iterator[Path]:
-    """The directory for the sockets: `run`, or a short temporary one where that path is too long."""
+    """The directory for the sockets: `run`, or a temporary one where that path is too long."""
     longest = os.fsencode(home.run / "command.sock")
     if len(longest) <= SOCKET_PATH_BYTES_MAX:
         yield home.run

@@ -1,4 +1,4 @@
-"""UUIDv7 text: ids that rise with time, so that rows arrive in key order (RFC 9562, section 5.7)."""
+"""UUIDv7 text (RFC 9562, section 5.7): ids that rise with time, so rows arrive in key order."""
 
 from __future__ import annotations
 

@@ -35,13 +35,16 @@ SOCKET_BACKLOG_CONNECTIONS_MAX: Final = 1024
 SOCKET_LINGER_MS: Final = 1000
 DRAIN_BYTES_MAX: Final = 32 * 1024 * 1024
 DRAIN_FRAMES_MAX: Final = 1024
-BATCH_COMMANDS_MAX: Final = 10_000  # a frame is never split, so a batch ends at most one frame later
+BATCH_COMMANDS_MAX: Final = (
+    10_000  # a frame is never split, so a batch ends at most one frame later
+)
 CLIENTS_IN_MEMORY_MAX: Final = 4096
 KEPT_CHUNKS_MAX: Final = 1024  # rows of kept replies a client, see tables.ledger
 CHANGES_TRIMMED_MIN: Final = 10_000  # rows of lulu_changes that one batch may delete, at the least
 
 # The daemon's waits.
 POLL_MS_MAX: Final = 2000
+FRAMES_WERE_WAITING_MS_MAX: Final = 0.1  # a poll that takes longer had to wait for the first frame
 LOCK_WAIT_MS_MAX: Final = 5000  # for a foreign writer's lock: busy_timeout
 LOCK_RETRY_MS_MAX: Final = 20
 STOP_DRAIN_MS_MAX: Final = 1000
@@ -61,12 +64,16 @@ RETRY_PAUSE_S_MAX: Final = 0.1
 CONNECT_PAUSE_S_MIN: Final = 0.002
 CONNECT_PAUSE_S_MAX: Final = 0.05
 GREETING_S_MAX: Final = 5.0
+POLL_S_MAX: Final = 3600.0  # of a client that waits for nothing in particular
+RECEIVE_BYTES_MAX: Final = 64 * 1024  # at once
 ENDING_MARGIN_S_MAX: Final = 1.0
 UNANSWERED_FRAMES_MAX: Final = 2  # before what waits is collected into one frame
 COLLECTED_COMMANDS_MIN: Final = 64  # that many are sent all the same
 OVERDUE_FRAMES_MAX: Final = 4  # unanswered for RESEND_S; then the connection is given up
 MESSAGE_FRAMES_MAX: Final = 16  # of one message from the daemon
-CLIENT_FRAME_BYTES_MAX: Final = 1024 * 1024  # of a pipeline frame that the client makes of several commands
+CLIENT_FRAME_BYTES_MAX: Final = (
+    1024 * 1024
+)  # of a pipeline frame that the client makes of several commands
 CLIENT_BYTES_MAX: Final = 32 * 1024 * 1024  # of commands in line
 READ_PAGE_ROWS_MAX: Final = 256
 READ_PAGE_BYTES_MAX: Final = 4 * 1024 * 1024

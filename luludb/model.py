@@ -27,7 +27,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a session. A session's messages are in the order in which they were appended."""
+    """One message of a session, whose messages have the order in which they were appended."""
 
     id: str
     session_id: str

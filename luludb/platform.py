@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from pathlib import Path
 
 from luludb.limits import SOCKET_PATH_BYTES_MAX_LINUX, SOCKET_PATH_BYTES_MAX_MACOS
 
@@ -36,5 +37,5 @@ def resident_bytes() -> int:
     """The resident memory of this process; on macOS the most there was."""
     if IS_MACOS:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[1]) * resource.getpagesize()
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * resource.getpagesize()

@@ -1,4 +1,4 @@
-"""The settings, and where each comes from: flags, `LULUDB_*`, `luludb.toml`, defaults, in this order."""
+"""The settings, and where each comes from: flags, then `LULUDB_*`, `luludb.toml`, defaults."""
 
 from __future__ import annotations
 
@@ -107,7 +107,12 @@ def _count(value: Any) -> int:
 
 def _bytes(value: Any) -> int:
     match = re.fullmatch(r"([0-9]{1,15}) ?([a-zA-Z]*)", str(value).replace("_", ""))
-    if isinstance(value, bool) or match is None or match[2].lower() not in _UNITS or int(match[1]) < 1:
+    if (
+        isinstance(value, bool)
+        or match is None
+        or match[2].lower() not in _UNITS
+        or int(match[1]) < 1
+    ):
         raise ValueError("allowed is a number of bytes, or one with KiB, MiB or GiB")
     return int(match[1]) * _UNITS[match[2].lower()]
 

@@ -60,5 +60,6 @@ def canonical_time(text: str) -> str:
 def _not_a_time(text: str) -> InvalidRequest:
     excerpt = text[:MESSAGE_EXCERPT_CHARACTERS_MAX]
     return InvalidRequest(
-        f"time is {excerpt!r}; allowed is RFC 3339 with an offset, as 2026-01-02T03:04:05.000006+00:00"
+        f"time is {excerpt!r}; allowed is RFC 3339 with an offset,"
+        " as 2026-01-02T03:04:05.000006+00:00"
     )

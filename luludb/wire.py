@@ -7,7 +7,7 @@ pure. Decoding any bytes either returns or raises `InvalidRequest`; any other ex
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from luludb.errors import InvalidRequest
 from luludb.limits import CLIENT_ID_BYTES, INTEGER_MAX, NESTING_DEPTH_MAX
 from luludb.model import PROTOCOL, Outcome, Request
 
-_pack = msgpack.Packer(autoreset=True).pack
+_pack: Callable[[Any], bytes] = msgpack.Packer(autoreset=True).pack
 _DIGEST_BYTES = 16
 
 
@@ -201,7 +201,8 @@ def _canonical(value: Any, depth: int) -> Any:
 
 
 def _array_header(length: int) -> bytes:
-    return msgpack.Packer().pack_array_header(length)
+    header: bytes = msgpack.Packer().pack_array_header(length)
+    return header
 
 
 def _described(value: Any) -> str:

@@ -6,10 +6,11 @@ import gzip
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from luludb.admin.jsonlines import row_line
 from luludb.errors import NotFound
@@ -40,7 +41,7 @@ class Export:
             if self._only is None:
                 raise NotFound(f"there is no session {session_id}")
 
-    def lines(self) -> Iterator[bytes]:
+    def lines(self) -> Generator[bytes, None, None]:
         """Sessions in rowid order, each followed by its messages in the order of their append."""
         for session in self._all_sessions() if self._only is None else (self._only,):
             self.sessions += 1
@@ -54,7 +55,7 @@ class Export:
 
 
 @contextmanager
-def open_destination(name: str) -> Iterator[IO[bytes]]:
+def open_destination(name: str) -> Iterator[BufferedIOBase]:
     """Where lines are written: the file `name`, packed if it ends in .gz; `-` is standard output.
 
     A file gets its name when all is written and on the disk; until then, and after an error,
@@ -64,7 +65,8 @@ def open_destination(name: str) -> Iterator[IO[bytes]]:
         OSError: it cannot be written.
     """
     if name == "-":
-        yield sys.stdout.buffer
+        with open(sys.stdout.fileno(), "wb", closefd=False) as stream:
+            yield stream
         return
     # A symbolic link stays one: the file that it names is replaced.
     path = Path(os.path.realpath(name))

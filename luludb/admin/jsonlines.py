@@ -10,7 +10,8 @@ import codecs
 import json
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final
+from io import BufferedIOBase
+from typing import Any, Final
 
 from luludb.admin.rows import Refusal, Row, described, message_from, session_from
 from luludb.errors import InvalidRequest, LuludbError, TooLarge
@@ -19,7 +20,7 @@ from luludb.model import Message, Session
 
 
 def read_rows(
-    stream: BinaryIO, *, line_bytes_max: int = IMPORT_LINE_BYTES_MAX
+    stream: BufferedIOBase, *, line_bytes_max: int = IMPORT_LINE_BYTES_MAX
 ) -> Iterator[Row | Refusal]:
     """Each line of `stream` as a row, or as what is wrong with it, in order.
 
@@ -100,7 +101,7 @@ def _decode(line: bytes) -> dict[str, Any]:
     return values
 
 
-def _skip_line(stream: BinaryIO, part_bytes_max: int) -> int:
+def _skip_line(stream: BufferedIOBase, part_bytes_max: int) -> int:
     """Read up to the next line feed and return how many bytes that were."""
     count = 0
     while part := stream.readline(part_bytes_max):

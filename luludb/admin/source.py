@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from luludb.admin import jsonlines, sqlite_source
 from luludb.admin.rows import Refusal, Row
@@ -37,27 +40,32 @@ def open_source(name: str) -> Iterator[Source]:
 
     Raises:
         OSError: the file cannot be opened.
-        InvalidRequest: it is a directory, or a SQLite file without the two tables.
+        InvalidRequest: it is a SQLite file without the two tables, or one on standard input.
     """
-    if name == "-":
-        yield Source(jsonlines.read_rows(sys.stdin.buffer), None, lambda: 0)
-        return
-    path = Path(name)
     with ExitStack() as stack:
-        file = stack.enter_context(path.open("rb"))
-        header = file.peek(len(sqlite_source.HEADER))[: len(sqlite_source.HEADER)]
-        if header == sqlite_source.HEADER:
+        file = stack.enter_context(_open(name))
+        header = file.peek(len(sqlite_source.HEADER))
+        if header.startswith(sqlite_source.HEADER):
+            # Closing a descriptor of a SQLite file later would drop the locks of every connection
+            # that this process has to it (sqlite.org/howtocorrupt.html, section 2.2).
             file.close()
-            yield _sqlite(stack, path)
-        else:
-            packed = path.suffix == ".gz" or header.startswith(_GZIP_MAGIC)
-            stream = stack.enter_context(gzip.open(file)) if packed else file
-            total = path.stat().st_size if path.is_file() else None
-            yield Source(jsonlines.read_rows(stream), total, file.tell)
+            yield _sqlite(stack, name)
+            return
+        packed = name.endswith(".gz") or header.startswith(_GZIP_MAGIC)
+        stream = stack.enter_context(gzip.open(file)) if packed else file
+        found = os.fstat(file.fileno())
+        total = found.st_size if stat.S_ISREG(found.st_mode) else None
+        yield Source(jsonlines.read_rows(stream), total, file.tell if total is not None else _zero)
 
 
-def _sqlite(stack: ExitStack, path: Path) -> Source:
-    connection = stack.enter_context(closing(sqlite_source.open_sqlite(path)))
+def _open(name: str) -> BufferedReader:
+    return open(sys.stdin.fileno(), "rb", closefd=False) if name == "-" else Path(name).open("rb")
+
+
+def _sqlite(stack: ExitStack, name: str) -> Source:
+    if name == "-":
+        raise InvalidRequest("standard input is a SQLite file; give the file's name instead of -")
+    connection = stack.enter_context(closing(sqlite_source.open_sqlite(Path(name))))
     read = 0
 
     def counted() -> Iterator[Row | Refusal]:
@@ -67,3 +75,7 @@ def _sqlite(stack: ExitStack, path: Path) -> Source:
             yield row
 
     return Source(counted(), sqlite_source.count_rows(connection), lambda: read)
+
+
+def _zero() -> int:
+    return 0

@@ -72,8 +72,9 @@ def count_rows(connection: sqlite3.Connection) -> int:
 
 
 def read_rows(connection: sqlite3.Connection) -> Iterator[Row | Refusal]:
-    """Sessions in rowid order, each followed by its messages in rowid order; then the messages
-    whose session is not there. `line` is the running number of the row in this order.
+    """Sessions in rowid order, each followed by its messages in rowid order.
+
+    Messages whose session is not there come last. `line` is a row's running number in this order.
     """
     line = 0
     try:

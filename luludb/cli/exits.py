@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import sys
-from pathlib import Path
 
 import click
 
@@ -26,10 +25,6 @@ STORAGE_FAILED = 4
 INTERRUPTED = 130
 
 
-class ReaderLeft(Exception):
-    """Is raised when the reader of standard output has closed its end."""
-
-
 def run(command: click.Command) -> int:
     """Run `command` on the arguments of this process and return the exit code.
 
@@ -41,6 +36,9 @@ def run(command: click.Command) -> int:
         return _flushed(code if isinstance(code, int) else 0)
     except click.Abort:
         return _flushed(INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return USAGE
     except click.UsageError as error:
         say(error.format_message())
         if error.ctx is not None:
@@ -49,10 +47,6 @@ def run(command: click.Command) -> int:
     except click.ClickException as error:
         say(error.format_message())
         return error.exit_code
-    except ReaderLeft:
-        # `luludb export | head`: the reader has what it wanted.
-        _drop_output()
-        return 0
     except (LuludbError, OSError) as error:
         say(message_of(error))
         return _flushed(exit_code(error))
@@ -90,8 +84,10 @@ def say(message: str) -> None:
 def _prepare_streams() -> None:
     # A program that was started with a stream closed has None there; it would be no use to die
     # of that in the middle of a command.
-    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")
-    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(nothing, mode, encoding="utf-8"))
     if isinstance(sys.stdout, io.TextIOWrapper):
         # JSON is UTF-8 whatever the locale; what a terminal cannot show is written out.
         encoding = sys.stdout.encoding if sys.stdout.isatty() else "utf-8"
@@ -103,15 +99,16 @@ def _flushed(code: int) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _drop_output()
+        drop_output()
     except OSError as error:
-        _drop_output()
+        drop_output()
         say(f"standard output: {error.strerror}")
         return code or REFUSED
     return code
 
 
-def _drop_output() -> None:
+def drop_output() -> None:
+    """Send what is still written to standard output nowhere."""
     # Python flushes standard output once more when it ends, and would complain there.
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())

@@ -20,7 +20,7 @@ _PERCENTILES: Final = ("p50", "p99", "max")
 @target_options
 @pass_target
 def ping(target: Target, *, as_json: bool) -> None:
-    """Ask the daemon for a sign of life; it ends with 3 where none answers."""
+    """Ask whether the daemon answers; without an answer it ends with 3."""
     with target.client() as client:
         started_s = time.perf_counter()
         client.ping()
@@ -36,7 +36,10 @@ def ping(target: Target, *, as_json: bool) -> None:
 @target_options
 @pass_target
 def status(target: Target, *, as_json: bool) -> None:
-    """Show the daemon's figures; percentiles are those of the last 60 seconds."""
+    """Show the daemon's figures.
+
+    Percentiles are those of the last 60 seconds.
+    """
     with target.client() as client:
         found = client.status()
     if as_json:

@@ -19,7 +19,7 @@ _Decorated = TypeVar("_Decorated", bound=Callable[..., Any] | click.Command)
 
 @dataclass(slots=True)
 class Target:
-    """Which luludb a command speaks to. Each level of the command line may say it; the last wins."""
+    """Which luludb a command speaks to; of the levels of the command line the last one wins."""
 
     home_path: str | None = None
     timeout_s: float = CLIENT_TIMEOUT_S

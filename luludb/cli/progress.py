@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
@@ -18,7 +18,7 @@ def tracked(
     noun: str,
     total: int | None = None,
     done: Callable[[], int] | None = None,
-) -> Iterator[_Item]:
+) -> Generator[_Item, None, None]:
     """`items` as they come, counted on the terminal. To be closed by the caller.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from luludb import __version__
-from luludb.cli.exits import ReaderLeft
+from luludb.cli.exits import drop_output
 from luludb.cli.figures import ping, status
 from luludb.cli.messages import message
 from luludb.cli.options import target_options
@@ -33,11 +33,12 @@ class _Luludb(click.Group):
         return list(self.commands)
 
     def invoke(self, context: click.Context) -> Any:
-        """Run the command; a closed pipe leaves before click makes an exit code of its own of it."""
+        """Run the command. It is done when the reader of a pipe has left, as in `export | head`."""
         try:
             return super().invoke(context)
         except BrokenPipeError as error:
-            raise ReaderLeft from error
+            drop_output()
+            raise click.exceptions.Exit(0) from error
 
 
 @click.group(

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 @target_options
 @pass_target
 def import_file(target: Target, *, file: str, as_json: bool) -> int:
-    """Add the sessions and messages of FILE, or of standard input for `-`.
+    """Add sessions and messages from a file.
 
-    FILE holds JSON lines as `luludb export` writes them, packed with gzip or not, or is a SQLite
-    file with the tables sessions and messages. What is there already is skipped, so an import
-    can be repeated. A line that is not valid is refused with its number, and the rest is added;
-    the command then ends with 1.
+    FILE, or standard input for `-`, holds JSON lines as `luludb export` writes them, packed with
+    gzip or not. It may also be a SQLite file with the tables sessions and messages. What is
+    there already is skipped, so an import can be repeated. A line that is not valid is refused
+    with its number, and the rest is added; the command then ends with 1.
     """
     from luludb.admin.importing import Import
     from luludb.admin.source import open_source
@@ -63,10 +63,11 @@ def import_file(target: Target, *, file: str, as_json: bool) -> int:
 @target_options
 @pass_target
 def export_file(target: Target, *, file: str, session: str | None, as_json: bool) -> None:
-    """Write sessions and messages to FILE as JSON lines, or to standard output. Needs no daemon.
+    """Write sessions and messages as JSON lines.
 
-    A FILE whose name ends in .gz is packed. It is written aside and put in its place when it is
-    whole. With a FILE, how much was exported goes to standard output, with --json as JSON.
+    They go to FILE, or to standard output. It needs no daemon. A FILE whose name ends in .gz is
+    packed. A FILE is written aside and put in its place when it is whole. With a FILE, how much
+    was exported goes to standard output, with --json as JSON.
     """
     from luludb.admin.exporting import Export, open_destination
 

@@ -24,6 +24,8 @@ class Checkpoints:
         connection.set_wal_hook(self._count)
 
     def _count(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        if pages < self._pages:
+            self._pages_next = CHECKPOINT_PAGES_MIN  # everything was copied, and the log began anew
         self._pages = pages
         return apsw.SQLITE_OK
 
@@ -48,14 +50,12 @@ class Checkpoints:
 
     def _run(self, mode: int) -> None:
         try:
-            pages, copied = self._connection.wal_checkpoint(mode=mode)
+            self._connection.wal_checkpoint(mode=mode)
         except (apsw.BusyError, apsw.LockedError):
             return  # a reader is in the way; the rows are safe in the log
         except apsw.Error as error:
             raise StorageFailed(f"a checkpoint failed: {error}") from error
         self.total += 1
         self.last_at = now_text()
-        # When everything was copied, the next writer begins the log anew. While a reader holds a
-        # snapshot it does not, so the next look is after as many pages more.
-        self._pages_next = CHECKPOINT_PAGES_MIN + (0 if copied == pages else pages)
-        self._pages = 0
+        # While a reader holds a snapshot the log cannot begin anew, however often one tries.
+        self._pages_next = self._pages + CHECKPOINT_PAGES_MIN

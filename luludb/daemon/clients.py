@@ -60,7 +60,7 @@ class ClientState:
         self._committed = (self.last_seq, self.acked)
 
     def acknowledge(self, acked: int) -> None:
-        """Note that the client has every reply up to `acked`. Never goes back, never beyond `last_seq`."""
+        """Note that the client has every reply up to `acked`. It never goes back."""
         if acked > self.acked:
             self.acked = min(acked, self.last_seq)
 

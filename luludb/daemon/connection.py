@@ -22,7 +22,7 @@ def open_database(home: Home, on_lock_wait: Callable[[], None]) -> apsw.Connecti
     `on_lock_wait` is called once whenever another program's lock has to be waited for.
 
     Raises:
-        StartRefused: SQLite is too old, or the file cannot be luludb's; the message says what to do.
+        StartRefused: SQLite is too old, or the file cannot be luludb's.
         StorageFailed: the disk failed.
     """
     check_sqlite_version(apsw.sqlite_lib_version())
@@ -52,7 +52,9 @@ def open_database(home: Home, on_lock_wait: Callable[[], None]) -> apsw.Connecti
         ) from error
     except apsw.FullError as error:
         connection.close()
-        raise StartRefused(f"{home.database}: there is no room to write; free some space") from error
+        raise StartRefused(
+            f"{home.database}: there is no room to write; free some space"
+        ) from error
     except (apsw.IOError, apsw.CantOpenError) as error:
         connection.close()
         raise StorageFailed(f"{home.database}: {error}") from error
@@ -119,7 +121,7 @@ def _prepare_new_file(connection: apsw.Connection) -> None:
 
 
 def _use_write_ahead_log(connection: apsw.Connection) -> None:
-    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    mode = connection.execute("PRAGMA journal_mode = WAL").get
     if mode != "wal":
         raise StartRefused(
             f"lulu.db cannot use a write-ahead log here (journal mode stays {mode});"

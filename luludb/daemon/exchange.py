@@ -28,7 +28,7 @@ from luludb.wire import (
 )
 
 Envelope = list[bytes]
-"""What stands before the payload in a ROUTER's message: the connection, and for a REQ an empty frame."""
+"""What stands before the payload in a ROUTER's message: the route, for a REQ an empty frame."""
 
 
 class Item:
@@ -37,7 +37,13 @@ class Item:
     __slots__ = ("acked", "args", "client_id", "digest", "exchange", "op", "outcome", "seq")
 
     def __init__(
-        self, exchange: Exchange, client_id: bytes, seq: int, acked: int, op: str, args: dict[Any, Any]
+        self,
+        exchange: Exchange,
+        client_id: bytes,
+        seq: int,
+        acked: int,
+        op: str,
+        args: dict[Any, Any],
     ) -> None:
         self.exchange = exchange
         self.client_id = client_id

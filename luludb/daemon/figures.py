@@ -85,7 +85,9 @@ class Figures:
             ("queue_wait_ms", self.queue_wait_ms),
         ):
             for suffix, value in zip(("p50", "p99", "max"), window.percentiles(now_s), strict=True):
-                figures[f"{name}_{suffix}"] = round(value, 3)
+                figures[f"{name}_{suffix}"] = (
+                    round(value, 3) if name.endswith("ms") else round(value)
+                )
         return figures
 
 

@@ -30,7 +30,12 @@ from luludb.home import (
     write_discovery,
 )
 from luludb.ids import new_random_id
-from luludb.limits import HOUSEKEEPING_S, POLL_MS_MAX, STOP_DRAIN_MS_MAX
+from luludb.limits import (
+    FRAMES_WERE_WAITING_MS_MAX,
+    HOUSEKEEPING_S,
+    POLL_MS_MAX,
+    STOP_DRAIN_MS_MAX,
+)
 from luludb.model import PROTOCOL
 from luludb.platform import open_files, raise_open_files_limit, resident_bytes
 from luludb.settings import Settings
@@ -100,6 +105,7 @@ class Daemon:
         self._stop = stop
         self._boot_id = new_random_id()
         self._started_s = time.monotonic()
+        self._drained_s = self._started_s
         self._figures = Figures()
         self._connection = open_database(home, self._figures.note_lock_wait)
         self._commit = GroupCommit(self._connection, settings, self._figures)
@@ -155,20 +161,26 @@ class Daemon:
     def _turn_until_stopped(self, sockets: Sockets) -> None:
         housekeeping_s = self._started_s
         while not self._stop.requested:
+            before_s = time.monotonic()
             if sockets.wait(POLL_MS_MAX):
+                self._note_queue_wait(before_s, time.monotonic())
                 self._turn(sockets)
             if time.monotonic() >= housekeeping_s:
                 housekeeping_s += HOUSEKEEPING_S
                 self._commit.forget_unused_clients()
 
     def _turn(self, sockets: Sockets, refusal: ShuttingDown | None = None) -> None:
-        started_s = time.monotonic()
+        self._drained_s = time.monotonic()
         turn = self._writer.turn(sockets.drain(), refusal)
         sockets.send(turn.replies)
         sockets.publish(turn.batches)
         self._checkpoints.run_if_due()
-        now_s = time.monotonic()
-        self._figures.queue_wait_ms.add((now_s - started_s) * 1000, now_s)
+
+    def _note_queue_wait(self, before_s: float, now_s: float) -> None:
+        """Note how long the oldest frame may have waited: since the last drain, or not at all."""
+        waited_for_frames = (now_s - before_s) * 1000 > FRAMES_WERE_WAITING_MS_MAX
+        waited_s = 0.0 if waited_for_frames else now_s - self._drained_s
+        self._figures.queue_wait_ms.add(waited_s * 1000, now_s)
 
     def _answer_what_has_arrived(self, sockets: Sockets) -> None:
         """Apply what waits, for a second at the most; refuse what still comes after that."""
@@ -178,7 +190,9 @@ class Daemon:
         while sockets.wait(0) and time.monotonic() < until_s:
             self._turn(sockets)
         if sockets.wait(0):
-            self._turn(sockets, ShuttingDown("the daemon is stopping; send it again to the next one"))
+            self._turn(
+                sockets, ShuttingDown("the daemon is stopping; send it again to the next one")
+            )
 
     def _status(self) -> dict[str, Any]:
         try:

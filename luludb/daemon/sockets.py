@@ -67,7 +67,7 @@ class Sockets:
         return self._router in events
 
     def drain(self) -> Iterator[tuple[Envelope, bytes]]:
-        """The frames that are waiting, `(envelope, payload)` each, up to the bounds of one batch."""
+        """The frames that wait, `(envelope, payload)` each, up to the bounds of one batch."""
         drained_bytes = 0
         for _ in range(DRAIN_FRAMES_MAX):
             if drained_bytes >= DRAIN_BYTES_MAX:

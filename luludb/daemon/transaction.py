@@ -37,7 +37,7 @@ Body = dict[str, Any]
 
 
 class BatchLost(Exception):
-    """Nothing of the batch is kept. `refusal` is what its commands get if it happens to them alone."""
+    """Nothing of the batch is kept. `refusal` is what a command gets to which it happens alone."""
 
     def __init__(self, refusal: LuludbError) -> None:
         super().__init__(refusal.message)
@@ -52,9 +52,7 @@ class OpenTransaction:
         changes: the rows for `lulu_changes`, which the writer adds before COMMIT.
     """
 
-    def __init__(
-        self, connection: apsw.Connection, *, rev: int, at: str, durability: str
-    ) -> None:
+    def __init__(self, connection: apsw.Connection, *, rev: int, at: str, durability: str) -> None:
         self._connection = connection
         self._at = at
         self.durability = durability
@@ -206,7 +204,7 @@ class OpenTransaction:
     def _refusal(
         self, error: apsw.ConstraintError, subject: str, session_id: str | None
     ) -> LuludbError:
-        match error.extendedresult:
+        match getattr(error, "extendedresult", None):
             case apsw.SQLITE_CONSTRAINT_PRIMARYKEY:
                 return AlreadyExists(f"{subject} exists already")
             case apsw.SQLITE_CONSTRAINT_FOREIGNKEY:
@@ -223,7 +221,9 @@ def storage_error(error: apsw.Error) -> BatchLost | StorageFailed:
     all, what is kept is not known, and the daemon has to stop.
     """
     if isinstance(error, apsw.FullError):
-        return BatchLost(DiskFull("there is no room on the disk; free some, then it goes on by itself"))
+        return BatchLost(
+            DiskFull("there is no room on the disk; free some, then it goes on by itself")
+        )
     if isinstance(
         error,
         apsw.SQLError

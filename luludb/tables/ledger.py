@@ -16,7 +16,8 @@ from luludb.tables import Connection
 
 SLOTS = KEPT_CHUNKS_MAX
 
-_PUT = "INSERT OR REPLACE INTO lulu_replies (id, last_seq, acked, used_s, replies) VALUES (?, ?, ?, ?, ?)"
+_PUT = """INSERT OR REPLACE INTO lulu_replies (id, last_seq, acked, used_s, replies)
+VALUES (?, ?, ?, ?, ?)"""
 
 
 class Chunk(NamedTuple):

@@ -1,4 +1,4 @@
-"""`messages`: its SQL. A row is `(id, session_id, role, content, timestamp)`; rowid is the order."""
+"""`messages`: its SQL. A row is `(id, session_id, role, content, timestamp)`, rowid the order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def insert(
 ) -> None:
     """Add a message at the end of its session.
 
-    An id that is taken, and a session that does not exist, are the connection's own constraint errors.
+    An id that is taken, or a session that does not exist, is the connection's constraint error.
     """
     connection.execute(_INSERT, (id, session_id, role, content, timestamp))
 

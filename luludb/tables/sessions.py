@@ -41,10 +41,22 @@ def update(
 
 
 def delete(connection: Connection, id: str) -> int | None:
-    """Delete a session and its messages. Returns how many messages; None where there is no such session."""
+    """Delete a session with its messages. Returns how many; None where there is no such session."""
     count = connection.execute(
         "SELECT count(*) FROM messages INDEXED BY idx_messages_session_id WHERE session_id = ?",
         (id,),
     ).fetchone()[0]
     found = connection.execute("DELETE FROM sessions WHERE id = ? RETURNING 1", (id,)).fetchall()
     return int(count) if found else None
+
+
+def page_in_rowid_order(
+    connection: Connection, *, after_rowid: int | None, limit: int
+) -> list[tuple[int, Session]]:
+    """Up to `limit` sessions behind `after_rowid`, each with its rowid; None is the beginning."""
+    where, parameters = ("", ()) if after_rowid is None else ("WHERE rowid > ?", (after_rowid,))
+    rows = connection.execute(
+        f"SELECT rowid, {_COLUMNS} FROM sessions {where} ORDER BY rowid LIMIT ?",
+        (*parameters, limit),
+    )
+    return [(rowid, Session(*columns)) for rowid, *columns in rows.fetchall()]
