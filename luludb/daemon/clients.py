@@ -42,10 +42,12 @@ class ClientState:
         "last_seq",
         "number",
         "pending",
+        "used_s",
     )
 
-    def __init__(self, number: int, chunks: list[ledger.Chunk]) -> None:
+    def __init__(self, number: int, used_s: int, chunks: list[ledger.Chunk]) -> None:
         self.number = number
+        self.used_s = max([used_s, *(chunk.used_s for chunk in chunks)])
         self.last_seq = max((chunk.last_seq for chunk in chunks), default=0)
         self.acked = max((chunk.acked for chunk in chunks), default=0)
         self.connection: bytes | None = None
@@ -93,6 +95,7 @@ class ClientState:
 
     def write(self, connection: Connection, used_s: int) -> None:
         """Write the pending replies, and the state, as one row of the ledger."""
+        self.used_s = used_s
         if self._free_slots:
             self._slot = self._free_slots[-1]
         elif self._chunks and self._chunks[0].last_seq <= self.acked:
@@ -149,10 +152,11 @@ class Clients:
             return state
         state = self._states.get(client_id)
         if state is None:
-            number = ledger.find_client(self._connection, client_id)
-            if number is None:
+            found = ledger.find_client(self._connection, client_id)
+            if found is None:
                 return None
-            state = ClientState(number, ledger.read_chunks(self._connection, number))
+            number, used_s = found
+            state = ClientState(number, used_s, ledger.read_chunks(self._connection, number))
             self._states[client_id] = state
         else:
             self._states.move_to_end(client_id)
@@ -161,10 +165,15 @@ class Clients:
 
     def register(self, client_id: bytes, used_s: int) -> ClientState:
         """Add a client that `find` did not find."""
-        state = ClientState(ledger.add_client(self._connection, client_id, used_s), [])
+        state = ClientState(ledger.add_client(self._connection, client_id, used_s), used_s, [])
         self._states[client_id] = self._touched[client_id] = state
         self._new.add(client_id)
         return state
+
+    def touch(self, state: ClientState, used_s: int) -> None:
+        """Note that a client was there, in a transaction that the caller holds."""
+        ledger.touch_client(self._connection, state.number, used_s)
+        state.used_s = used_s
 
     def write(self, used_s: int) -> None:
         """Write what the touched clients have pending."""

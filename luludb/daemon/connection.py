@@ -136,6 +136,8 @@ def _use_write_ahead_log(connection: apsw.Connection) -> None:
 def _checkpoint_by_hand(connection: apsw.Connection) -> None:
     """The automatic checkpoint hides a failing fsync; one of our own raises."""
     connection.wal_autocheckpoint(0)
+    # Closing would checkpoint too, and after a failed sync nothing may touch the file any more.
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 
 
 def _migrate_durably(connection: apsw.Connection) -> None:

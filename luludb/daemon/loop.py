@@ -35,6 +35,7 @@ from luludb.limits import (
     HOUSEKEEPING_S,
     POLL_MS_MAX,
     STOP_DRAIN_MS_MAX,
+    STOP_QUIET_MS,
 )
 from luludb.model import PROTOCOL
 from luludb.platform import open_files, raise_open_files_limit, resident_bytes
@@ -183,11 +184,11 @@ class Daemon:
         self._figures.queue_wait_ms.add(waited_s * 1000, now_s)
 
     def _answer_what_has_arrived(self, sockets: Sockets) -> None:
-        """Apply what waits, for a second at the most; refuse what still comes after that."""
+        """Apply what waits, for a moment at the most; refuse what still comes after that."""
         sockets.stop_listening()
         remove_discovery(self._home)
         until_s = time.monotonic() + STOP_DRAIN_MS_MAX / 1000
-        while sockets.wait(0) and time.monotonic() < until_s:
+        while sockets.wait(STOP_QUIET_MS) and time.monotonic() < until_s:
             self._turn(sockets)
         if sockets.wait(0):
             self._turn(

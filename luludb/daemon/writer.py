@@ -32,7 +32,12 @@ from luludb.errors import (
     UnknownClient,
     UnknownOp,
 )
-from luludb.limits import BATCH_COMMANDS_MAX, WINDOW_COMMANDS_MAX, WINDOW_REPLY_BYTES_MAX
+from luludb.limits import (
+    BATCH_COMMANDS_MAX,
+    HOUSEKEEPING_S,
+    WINDOW_COMMANDS_MAX,
+    WINDOW_REPLY_BYTES_MAX,
+)
 from luludb.model import ERROR, OK, PROTOCOL, Outcome
 from luludb.tables import schema
 from luludb.tables.changes import ChangeRow
@@ -180,6 +185,9 @@ class Writer:
         if client is None:
             self._begin(refusal)
             client = commit.clients.register(item.client_id, commit.running_s())
+        elif refusal is None and commit.running_s() - client.used_s >= HOUSEKEEPING_S:
+            self._begin(refusal)
+            commit.clients.touch(client, commit.running_s())
         client.acknowledge(item.acked)
         client.connection = item.exchange.connection
         return {

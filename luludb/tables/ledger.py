@@ -26,15 +26,16 @@ class Chunk(NamedTuple):
     slot: int
     last_seq: int
     acked: int
+    used_s: int
     reply_bytes: int
 
 
-def find_client(connection: Connection, client_id: bytes) -> int | None:
-    """The number of a registered client, or None."""
+def find_client(connection: Connection, client_id: bytes) -> tuple[int, int] | None:
+    """Number and `used_s` of a registered client, or None."""
     row = connection.execute(
-        "SELECT id FROM lulu_clients WHERE client_id = ?", (client_id,)
+        "SELECT id, used_s FROM lulu_clients WHERE client_id = ?", (client_id,)
     ).fetchone()
-    return None if row is None else int(row[0])
+    return None if row is None else (int(row[0]), int(row[1]))
 
 
 def add_client(connection: Connection, client_id: bytes, used_s: int) -> int:
@@ -80,7 +81,7 @@ def forget_client(connection: Connection, number: int) -> None:
 def read_chunks(connection: Connection, number: int) -> list[Chunk]:
     """A client's chunks, oldest first."""
     rows = connection.execute(
-        """SELECT id, last_seq, acked, length(replies) FROM lulu_replies
+        """SELECT id, last_seq, acked, used_s, length(replies) FROM lulu_replies
         WHERE id BETWEEN ? AND ? ORDER BY last_seq""",
         (number * SLOTS, number * SLOTS + SLOTS - 1),
     ).fetchall()
