@@ -24,7 +24,8 @@ from luludb.times import canonical_time
 CONTROL_OPS: Final = frozenset({"ping", "status", "hello"})
 PIPELINE: Final = "pipeline"
 TRANSACTION: Final = "transaction"
-DURABILITIES: Final = ("normal", "full")
+NORMAL: Final = "normal"
+DURABILITIES: Final = (NORMAL, "full")
 
 
 class CreateSession(NamedTuple):

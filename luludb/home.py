@@ -17,10 +17,32 @@ import platformdirs
 
 from luludb.errors import StartRefused
 from luludb.limits import DISCOVERY_BYTES_MAX
-from luludb.platform import SOCKET_PATH_BYTES_MAX
+from luludb.platform import SOCKET_PATH_BYTES_MAX, file_system_of
 
 _PRIVATE_DIRECTORY = 0o700
 _PRIVATE_FILE = 0o600
+_TEMPORARY_PREFIX = "luludb-"
+_NETWORK_FILE_SYSTEMS = frozenset(
+    [
+        "nfs",
+        "nfs3",
+        "nfs4",
+        "cifs",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "afpfs",
+        "webdav",
+        "9p",
+        "afs",
+        "ceph",
+        "glusterfs",
+        "fuse.glusterfs",
+        "lustre",
+        "ncpfs",
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +80,11 @@ class Home:
         return self.path / "log"
 
     @property
+    def failure(self) -> Path:
+        """Left behind by a daemon whose storage failed; the next start heeds it."""
+        return self.path / "storage-failed"
+
+    @property
     def settings(self) -> Path:
         return self.path / "luludb.toml"
 
@@ -89,12 +116,15 @@ def prepare_home(home: Home) -> list[str]:
         A message for each thing that was tightened.
 
     Raises:
-        StartRefused: something is owned by another user, or is not a directory.
+        StartRefused: something is owned by another user, or is not a directory, or lies on a
+            network file system.
     """
     messages = []
     try:
+        home.path.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+        _refuse_network_file_system(home)
         for directory in (home.path, home.run, home.log):
-            directory.mkdir(mode=_PRIVATE_DIRECTORY, parents=directory is home.path, exist_ok=True)
+            directory.mkdir(mode=_PRIVATE_DIRECTORY, exist_ok=True)
             messages += _tighten(directory, _PRIVATE_DIRECTORY)
         for file in (home.database, home.wal, home.shared_memory, home.lock, home.settings):
             # SQLite gives -wal and -shm the mode of the database, whatever the umask.
@@ -105,6 +135,16 @@ def prepare_home(home: Home) -> list[str]:
             f"home {home.path} cannot be used: {error.strerror}: {error.filename}"
         ) from error
     return messages
+
+
+def _refuse_network_file_system(home: Home) -> None:
+    """SQLite's write-ahead log needs memory that all processes share (sqlite.org/wal.html)."""
+    kind = file_system_of(home.path)
+    if kind in _NETWORK_FILE_SYSTEMS or kind.startswith("fuse.sshfs"):
+        raise StartRefused(
+            f"{home.path} lies on a network file system ({kind}), where SQLite's locks and shared"
+            " memory do not work; choose a home on a local disk with --home or LULUDB_HOME"
+        )
 
 
 def _tighten(path: Path, mode: int) -> list[str]:
@@ -147,16 +187,39 @@ def locked(home: Home) -> Iterator[None]:
 
 @contextlib.contextmanager
 def socket_directory(home: Home) -> Iterator[Path]:
-    """The directory for the sockets: `run`, or a temporary one where that path is too long."""
+    """The directory for the sockets: `run`, or a temporary one where that path is too long.
+
+    Only one who holds the home's lock may call this.
+    """
     longest = os.fsencode(home.run / "command.sock")
     if len(longest) <= SOCKET_PATH_BYTES_MAX:
         yield home.run
         return
-    directory = Path(tempfile.mkdtemp(prefix="luludb-"))
+    _remove_left_behind(home)
+    directory = _short_directory()
     try:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_left_behind(home: Home) -> None:
+    """A daemon that was killed leaves its temporary directory behind, and daemon.json names it."""
+    left = read_discovery(home)
+    for endpoint in () if left is None else (left.command, left.changes):
+        path = Path(endpoint.removeprefix("ipc://"))
+        if path.parent.name.startswith(_TEMPORARY_PREFIX) and path.is_socket():
+            with contextlib.suppress(OSError):
+                path.unlink()
+                path.parent.rmdir()
+
+
+def _short_directory() -> Path:
+    directory = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX))
+    if len(os.fsencode(directory / "command.sock")) <= SOCKET_PATH_BYTES_MAX:
+        return directory
+    directory.rmdir()  # TMPDIR may lie as deep as the home
+    return Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir="/tmp"))
 
 
 def write_discovery(home: Home, discovery: Discovery) -> None:
@@ -187,5 +250,5 @@ def read_discovery(home: Home) -> Discovery | None:
             command=str(found["command"]),
             changes=str(found["changes"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

@@ -1,9 +1,11 @@
-"""What differs between Linux and macOS: figures of the process, and the path limit of a socket."""
+"""What differs between Linux and macOS: figures of the process, file systems, locks, boots."""
 
 from __future__ import annotations
 
 import os
+import re
 import resource
+import subprocess
 import sys
 from pathlib import Path
 
@@ -39,3 +41,72 @@ def resident_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     return int(pages) * resource.getpagesize()
+
+
+def machine_boot_id() -> str | None:
+    """A text that changes when the machine is booted; None where it cannot be known."""
+    try:
+        if IS_MACOS:
+            command = ["sysctl", "-n", "kern.bootsessionuuid"]
+            return subprocess.run(
+                command, capture_output=True, check=True, text=True
+            ).stdout.strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def file_system_of(path: Path) -> str:
+    """The type of the file system that holds `path`, such as `ext4` or `nfs4`; empty if unknown."""
+    if IS_MACOS:
+        listed = subprocess.run(["mount"], capture_output=True, check=True, text=True).stdout
+        found = re.findall(r"^.* on (.*) \(([^,)]*)", listed, re.MULTILINE)
+    else:
+        listed = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+        found = [_mount_of(line) for line in listed.splitlines()]
+    resolved = path.resolve()
+    within = [
+        (len(mount), number, kind)
+        for number, (mount, kind) in enumerate(found)
+        if resolved.is_relative_to(mount)
+    ]
+    return max(within)[2] if within else ""
+
+
+def lock_holders(path: Path, first_byte: int, last_byte: int) -> list[int]:
+    """The pids, other than ours, that hold a lock on any of these bytes of `path`.
+
+    Empty where nobody does, and where the system does not tell (it does in Linux's `/proc/locks`).
+    """
+    try:
+        found = path.stat()
+        listed = Path("/proc/locks").read_text(encoding="ascii")
+    except OSError:
+        return []
+    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    pids = []
+    for line in listed.splitlines():
+        # 1: POSIX  ADVISORY  WRITE 3568 fd:00:2531452 120 120
+        fields = line.split()
+        if len(fields) != 8 or fields[1] != "POSIX" or fields[5] != device:
+            continue
+        end = last_byte if fields[7] == "EOF" else int(fields[7])
+        if int(fields[6]) <= last_byte and end >= first_byte and int(fields[4]) != os.getpid():
+            pids.append(int(fields[4]))
+    return sorted(set(pids))
+
+
+def described_process(pid: int) -> str:
+    """`pid 123 (name)`, or `pid 123` where the name cannot be read."""
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return f"pid {pid}"
+    return f"pid {pid} ({name})"
+
+
+def _mount_of(line: str) -> tuple[str, str]:
+    """Mount point and type of a line of mountinfo, proc_pid_mountinfo(5)."""
+    before, _, behind = line.partition(" - ")
+    mount = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), before.split()[4])
+    return mount, behind.split()[0]

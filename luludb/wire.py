@@ -71,10 +71,8 @@ def decode_request(frame: bytes) -> Request:
 def content_digest(op: str, args: Mapping[Any, Any]) -> bytes:
     """16 bytes that are the same for the same op and args, however they were framed.
 
-    The ledger keeps them, so their making is part of the schema.
-
-    Raises:
-        InvalidRequest: args are nested deeper than 32 levels.
+    The ledger keeps them, so their making is part of the schema. No command's args are nested
+    deep, but one that was refused for that is kept like any other.
     """
     for value in args.values():
         if type(value) is not str:
@@ -88,6 +86,11 @@ def content_digest(op: str, args: Mapping[Any, Any]) -> bytes:
 def encode_body(body: Mapping[str, Any]) -> bytes:
     """A reply's body, packed: what the ledger keeps."""
     return _pack(body)
+
+
+def decode_durability(body: bytes) -> Any:
+    """The level that a command's packed body tells."""
+    return msgpack.unpackb(body).get("durability")
 
 
 def encode_reply(seq: int, outcome: Outcome) -> bytes:
@@ -191,13 +194,31 @@ def _digest(op: str, args: Mapping[Any, Any]) -> bytes:
 
 def _canonical(value: Any, depth: int) -> Any:
     if depth > NESTING_DEPTH_MAX:
-        raise InvalidRequest(f"args are nested deeper than {NESTING_DEPTH_MAX} levels")
+        return msgpack.ExtType(0, _flattened(value))
     if type(value) is dict:
         keys = sorted(value, key=_pack)
         return {key: _canonical(value[key], depth + 1) for key in keys}
     if type(value) is list:
         return [_canonical(element, depth + 1) for element in value]
     return value
+
+
+def _flattened(value: Any) -> bytes:
+    """`value` packed with sorted keys, at any depth: msgpack's packer ends at 511 levels."""
+    parts = []
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case dict() as found:
+                parts.append(msgpack.Packer().pack_map_header(len(found)))
+                for key in sorted(found, key=_pack, reverse=True):
+                    waiting += (found[key], key)
+            case list() as found:
+                parts.append(_array_header(len(found)))
+                waiting += reversed(found)
+            case leaf:
+                parts.append(_pack(leaf))
+    return b"".join(parts)
 
 
 def _array_header(length: int) -> bytes:

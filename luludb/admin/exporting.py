@@ -10,14 +10,10 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from io import BufferedIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from luludb.admin.jsonlines import row_line
 from luludb.errors import NotFound
-from luludb.model import Session
-
-if TYPE_CHECKING:
-    from luludb_client import Client
+from luludb_client.replica import Replica
 
 
 class Export:
@@ -31,27 +27,25 @@ class Export:
         NotFound: there is no session `session_id`.
     """
 
-    def __init__(self, client: Client, *, session_id: str | None = None) -> None:
+    def __init__(self, replica: Replica, *, session_id: str | None = None) -> None:
         self.sessions = 0
         self.messages = 0
-        self._client = client
+        self._replica = replica
         self._only = None
         if session_id is not None:
-            self._only = client.get_session(session_id)
+            self._only = replica.get_session(session_id)
             if self._only is None:
                 raise NotFound(f"there is no session {session_id}")
 
     def lines(self) -> Generator[bytes, None, None]:
         """Sessions in rowid order, each followed by its messages in the order of their append."""
-        for session in self._all_sessions() if self._only is None else (self._only,):
+        for session in self._replica.all_sessions() if self._only is None else (self._only,):
             self.sessions += 1
             yield row_line(session)
-            for message in self._client.list_messages(session.id):
+            messages = self._replica.list_messages(session.id, after=None, limit=None, last=None)
+            for message in messages:
                 self.messages += 1
                 yield row_line(message)
-
-    def _all_sessions(self) -> Iterator[Session]:
-        raise NotImplementedError
 
 
 @contextmanager

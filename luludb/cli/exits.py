@@ -70,7 +70,7 @@ def message_of(error: Exception) -> str:
         case OSError(strerror=str(reason), filename=str(path)):
             return f"{path}: {reason}"
         case OSError(strerror=str(reason)):
-            return reason
+            return f"input or output failed: {reason}"
     return str(error)
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from luludb.model import Session
 
 _LISTED_BY_DEFAULT = 100
+_GAP = 2
+_NAME_WIDTH_MIN = 8
 
 
 @click.group
@@ -171,13 +173,24 @@ def _print_table(found: Sequence[Session]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("ID", min_width=36, overflow="fold")
-    table.add_column("STATUS", max_width=12, overflow="ellipsis", no_wrap=True)
-    table.add_column("CREATED", no_wrap=True)
-    table.add_column("NAME", overflow="ellipsis", no_wrap=True, ratio=1)
-    for item in found:
-        created = item.created_at[:16].replace("T", " ")
-        texts = (item.id, item.status, created, item.name)
-        table.add_row(*(Text(one_line(text)) for text in texts))
-    tables.console().print(table)
+    console = tables.console()
+    rows = [
+        (item.id, item.status, item.created_at[:16].replace("T", " "), item.name) for item in found
+    ]
+    texts = [tuple(Text(one_line(value)) for value in row) for row in rows]
+    id_width, status_width, created_width = (
+        min(width_max, max((row[column].cell_len for row in texts), default=width_max))
+        for column, width_max in enumerate((36, 12, 16))
+    )
+    taken = id_width + status_width + created_width + 3 * _GAP
+    table = Table.grid(padding=(0, _GAP, 0, 0))
+    table.add_column(width=id_width, overflow="fold")
+    table.add_column(width=status_width, overflow="ellipsis", no_wrap=True)
+    table.add_column(width=created_width, overflow="ellipsis", no_wrap=True)
+    table.add_column(
+        width=max(console.width - taken, _NAME_WIDTH_MIN), overflow="ellipsis", no_wrap=True
+    )
+    table.add_row("ID", "STATUS", "CREATED", "NAME", style="bold")
+    for row in texts:
+        table.add_row(*row)
+    console.print(table)

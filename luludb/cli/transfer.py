@@ -70,9 +70,10 @@ def export_file(target: Target, *, file: str, session: str | None, as_json: bool
     was exported goes to standard output, with --json as JSON.
     """
     from luludb.admin.exporting import Export, open_destination
+    from luludb_client.replica import Replica
 
-    with target.client() as client:
-        running = Export(client, session_id=session)
+    with closing(Replica(target.home, target.timeout_s)) as replica:
+        running = Export(replica, session_id=session)
         rows = running.lines()
         if file != "-" or not sys.stdout.isatty():
             rows = tracked(rows, verb="exporting", noun="rows")

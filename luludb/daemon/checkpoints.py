@@ -1,12 +1,22 @@
-"""When the write-ahead log is copied back into the database, and what came of it."""
+"""When the write-ahead log is copied back into the database, and what a long reader does to it."""
 
 from __future__ import annotations
 
+import logging
+import time
+
 import apsw
 
-from luludb.errors import StorageFailed
-from luludb.limits import CHECKPOINT_PAGES_MIN
+from luludb.daemon.connection import READ_LOCK_BYTES, LockWait
+from luludb.errors import Overloaded, StorageFailed
+from luludb.home import Home
+from luludb.limits import CHECKPOINT_PAGES_MIN, WAL_BYTES_SHRUNK_MIN, WAL_WARNING_S
+from luludb.platform import described_process, lock_holders
 from luludb.times import now_text
+
+_log = logging.getLogger(__name__)
+_WAL_HEADER_BYTES = 32  # sqlite.org/fileformat2.html, section 4
+_FRAME_HEADER_BYTES = 24
 
 
 class Checkpoints:
@@ -15,19 +25,41 @@ class Checkpoints:
     PASSIVE waits for nobody: a long reader keeps the log long but never stops the writer.
     """
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(
+        self, connection: apsw.Connection, lock_wait: LockWait, home: Home, *, wal_bytes_max: int
+    ) -> None:
         self._connection = connection
+        self._lock_wait = lock_wait
+        self._home = home
+        self._wal_bytes_max = wal_bytes_max
+        self._frame_bytes = int(connection.execute("PRAGMA page_size").get) + _FRAME_HEADER_BYTES
         self._pages = 0
         self._pages_next = CHECKPOINT_PAGES_MIN
+        self._warned_s = -float(WAL_WARNING_S)
         self.total = 0
         self.last_at: str | None = None
         connection.set_wal_hook(self._count)
 
-    def _count(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
-        if pages < self._pages:
-            self._pages_next = CHECKPOINT_PAGES_MIN  # everything was copied, and the log began anew
-        self._pages = pages
-        return apsw.SQLITE_OK
+    @property
+    def wal_bytes_min(self) -> int:
+        """How long the log's file is at the least, as the last commit left it."""
+        return self._pages * self._frame_bytes + _WAL_HEADER_BYTES if self._pages else 0
+
+    def wal_bytes(self) -> int:
+        """How long the log's file is."""
+        try:
+            return self._home.wal.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def overload(self) -> Overloaded | None:
+        """The refusal for new commands while the log is as long as it may get, else None."""
+        if self.wal_bytes_min < self._wal_bytes_max:
+            return None
+        return Overloaded(
+            f"the write-ahead log has {self.wal_bytes_min} bytes; the most is"
+            f" {self._wal_bytes_max}. It cannot shrink while {self._readers()} reads"
+        )
 
     def run_if_due(self) -> None:
         """Checkpoint if the log has grown by enough pages since the last time.
@@ -38,24 +70,65 @@ class Checkpoints:
         if self._pages >= self._pages_next:
             self._run(apsw.SQLITE_CHECKPOINT_PASSIVE)
 
+    def shrink(self) -> None:
+        """Empty a log that grew long, as soon as no reader needs it; say who does.
+
+        Raises:
+            StorageFailed: the log or the database could not be synced.
+        """
+        wal_bytes = self.wal_bytes()
+        if wal_bytes <= min(WAL_BYTES_SHRUNK_MIN, self._wal_bytes_max):
+            return
+        if self._run(apsw.SQLITE_CHECKPOINT_TRUNCATE):
+            return
+        now_s = time.monotonic()
+        if wal_bytes > self._wal_bytes_max // 4 and now_s - self._warned_s >= WAL_WARNING_S:
+            self._warned_s = now_s
+            _log.warning(
+                "the write-ahead log has %d bytes and cannot shrink while %s reads; at %d bytes"
+                " commands are refused as overloaded",
+                wal_bytes,
+                self._readers(),
+                self._wal_bytes_max,
+            )
+
     def run_at_stop(self) -> None:
         """Copy everything back and empty the log, as far as readers let it.
 
         Raises:
             StorageFailed: the log or the database could not be synced.
         """
-        # A busy handler would wait for readers, and a stop must not.
-        self._connection.set_busy_timeout(0)
         self._run(apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
-    def _run(self, mode: int) -> None:
+    def _run(self, mode: int) -> bool:
+        """Checkpoint without waiting for anyone. Returns whether nothing was in the way."""
+        # While a reader holds a snapshot the log cannot begin anew, however often one tries.
+        self._pages_next = self._pages + CHECKPOINT_PAGES_MIN
+        self._lock_wait.patient = False
         try:
             self._connection.wal_checkpoint(mode=mode)
         except (apsw.BusyError, apsw.LockedError):
-            return  # a reader is in the way; the rows are safe in the log
+            return False
+        except apsw.FullError:
+            _log.warning("no room on the disk to copy the log back; the rows are safe in the log")
+            return False
         except apsw.Error as error:
             raise StorageFailed(f"a checkpoint failed: {error}") from error
+        finally:
+            self._lock_wait.patient = True
+        if mode == apsw.SQLITE_CHECKPOINT_TRUNCATE:
+            self._pages = 0
+            self._pages_next = CHECKPOINT_PAGES_MIN
         self.total += 1
         self.last_at = now_text()
-        # While a reader holds a snapshot the log cannot begin anew, however often one tries.
-        self._pages_next = self._pages + CHECKPOINT_PAGES_MIN
+        return True
+
+    def _count(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        if pages < self._pages:
+            self._pages_next = CHECKPOINT_PAGES_MIN  # everything was copied, and the log began anew
+        self._pages = pages
+        return apsw.SQLITE_OK
+
+    def _readers(self) -> str:
+        holders = lock_holders(self._home.shared_memory, *READ_LOCK_BYTES)
+        return ", ".join(map(described_process, holders)) or "some program"

@@ -3,23 +3,76 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import time
 from collections.abc import Callable
 
 import apsw
 
+from luludb.daemon.guards import heed_failure
 from luludb.errors import StartRefused, StorageFailed
 from luludb.home import Home
-from luludb.limits import JOURNAL_BYTES_KEPT_MAX, LOCK_RETRY_MS_MAX, LOCK_WAIT_MS_MAX
+from luludb.limits import (
+    JOURNAL_BYTES_KEPT_MAX,
+    LOCK_RETRY_MS_MAX,
+    LOCK_WAIT_LOGGED_MS,
+    LOCK_WAIT_MS_MAX,
+)
+from luludb.platform import described_process, lock_holders, machine_boot_id
 from luludb.tables import meta, schema
 
 SQLITE_VERSION_MIN = (3, 51, 3)
+# Bytes of lulu.db-shm that stand for the locks of a WAL database, sqlite.org/walformat.html.
+WRITE_LOCK_BYTE = 120
+READ_LOCK_BYTES = (123, 127)
+
+_log = logging.getLogger(__name__)
 
 
-def open_database(home: Home, on_lock_wait: Callable[[], None]) -> apsw.Connection:
+class LockWait:
+    """SQLite's busy handler: waits for another program's lock in Python, so that signals are seen.
+
+    Attributes:
+        patient: whether to wait at all; a checkpoint does not wait for readers.
+        waits_total: how often a lock had to be waited for.
+    """
+
+    def __init__(self, home: Home, stop_requested: Callable[[], bool]) -> None:
+        self.patient = True
+        self.waits_total = 0
+        self._home = home
+        self._stop_requested = stop_requested
+        self._started_s = 0.0
+        self._logged = False
+
+    def __call__(self, attempt: int) -> bool:
+        """Wait a little. Returns whether SQLite shall try again."""
+        if not self.patient:
+            return False
+        if attempt == 0:
+            self.waits_total += 1
+            self._started_s = time.monotonic()
+            self._logged = False
+        waited_ms = (time.monotonic() - self._started_s) * 1000
+        if waited_ms >= LOCK_WAIT_LOGGED_MS and not self._logged:
+            self._logged = True
+            _log.warning(
+                "%s holds the write lock of %s; commands wait for it",
+                self._holder(),
+                self._home.database,
+            )
+        if waited_ms >= LOCK_WAIT_MS_MAX or self._stop_requested():
+            return False
+        time.sleep(min(attempt + 1, LOCK_RETRY_MS_MAX) / 1000)
+        return True
+
+    def _holder(self) -> str:
+        holders = lock_holders(self._home.shared_memory, WRITE_LOCK_BYTE, WRITE_LOCK_BYTE)
+        return ", ".join(map(described_process, holders)) or "another program"
+
+
+def open_database(home: Home, lock_wait: LockWait) -> apsw.Connection:
     """Open `lulu.db` for writing, make or migrate its tables, and make what was there durable.
-
-    `on_lock_wait` is called once whenever another program's lock has to be waited for.
 
     Raises:
         StartRefused: SQLite is too old, or the file cannot be luludb's.
@@ -31,12 +84,16 @@ def open_database(home: Home, on_lock_wait: Callable[[], None]) -> apsw.Connecti
     except apsw.Error as error:
         raise StartRefused(f"{home.database} cannot be opened: {error}") from error
     try:
-        _wait_for_foreign_writers(connection, on_lock_wait)
+        connection.set_busy_handler(lock_wait)
         _harden(connection)
+        # Before the journal mode, or anything else in a file that is not luludb's, is changed.
+        schema.check_is_ours(connection)
         _prepare_new_file(connection)
         _use_write_ahead_log(connection)
         _checkpoint_by_hand(connection)
         connection.execute("PRAGMA foreign_keys = ON")
+        set_synchronous(connection, full=True)
+        heed_failure(connection, home)
         _migrate_durably(connection)
     except apsw.BusyError as error:
         connection.close()
@@ -85,25 +142,6 @@ def set_synchronous(connection: apsw.Connection, *, full: bool) -> None:
     connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
 
 
-def _wait_for_foreign_writers(
-    connection: apsw.Connection, on_lock_wait: Callable[[], None]
-) -> None:
-    """Wait for a lock in Python, so that a signal is seen and the wait is counted."""
-    started_s = 0.0
-
-    def wait(attempt: int) -> bool:
-        nonlocal started_s
-        if attempt == 0:
-            started_s = time.monotonic()
-            on_lock_wait()
-        if (time.monotonic() - started_s) * 1000 >= LOCK_WAIT_MS_MAX:
-            return False
-        time.sleep(min(attempt + 1, LOCK_RETRY_MS_MAX) / 1000)
-        return True
-
-    connection.set_busy_handler(wait)
-
-
 def _harden(connection: apsw.Connection) -> None:
     """Keep a damaged or hostile schema from doing more than failing. sqlite.org/security.html."""
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
@@ -146,11 +184,11 @@ def _migrate_durably(connection: apsw.Connection) -> None:
     After kill -9 the newest commits may lie in the page cache alone, and a repeated reply that
     says `full` would be false until something syncs the log.
     """
-    set_synchronous(connection, full=True)
     connection.execute("BEGIN IMMEDIATE")
     try:
         schema.migrate(connection)
         meta.write(connection, "starts", int(meta.read(connection, "starts") or 0) + 1)
+        meta.write(connection, "machine_boot_id", machine_boot_id())
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

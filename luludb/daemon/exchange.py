@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from luludb.commands import (
+    NORMAL,
     OP_OF_COMMAND,
     PIPELINE,
     TRANSACTION,
@@ -70,6 +71,7 @@ class Exchange:
         items: what is to be done, in order; empty where the frame was refused whole.
         durability: the level that the frame's options ask for, or None.
         met: the level at which its commands were committed.
+        repeats_normal: whether a kept reply among its outcomes was committed at `normal`.
         options_error: why its options are not allowed, or None.
     """
 
@@ -83,6 +85,7 @@ class Exchange:
         "items",
         "met",
         "options_error",
+        "repeats_normal",
     )
 
     def __init__(self, envelope: Envelope, frame: bytes) -> None:
@@ -91,6 +94,7 @@ class Exchange:
         self.durability: str | None = None
         self.options_error: LuludbError | None = None
         self.met = ""
+        self.repeats_normal = False
         self._seq = 0
         self._answered_bytes = 0
         self._is_pipeline = False
@@ -128,7 +132,8 @@ class Exchange:
         outcomes = [item.outcome for item in self.items]
         assert None not in outcomes
         if self._is_pipeline:
-            body = encode_pipeline_body(outcomes, self.met)  # type: ignore[arg-type]
+            met = NORMAL if self.repeats_normal else self.met
+            body = encode_pipeline_body(outcomes, met)  # type: ignore[arg-type]
             return encode_reply(self._seq, Outcome(0, body))
         return encode_reply(self._seq, outcomes[0])  # type: ignore[arg-type]
 

@@ -57,16 +57,11 @@ class Figures:
         self.commands_refused_total = 0
         self.duplicates_total = 0
         self.batches_total = 0
-        self.foreign_writer_waits_total = 0
         self.dropped_frames_total = 0
         self.connections = 0
         self.batch_commands = Window()
         self.commit_ms = Window()
         self.queue_wait_ms = Window()
-
-    def note_lock_wait(self) -> None:
-        """Count a wait for another program's lock."""
-        self.foreign_writer_waits_total += 1
 
     def body(self, now_s: float) -> dict[str, int | float]:
         """The counters and percentiles by their names in a status reply."""
@@ -76,7 +71,6 @@ class Figures:
             "commands_refused_total": self.commands_refused_total,
             "duplicates_total": self.duplicates_total,
             "batches_total": self.batches_total,
-            "foreign_writer_waits_total": self.foreign_writer_waits_total,
             "dropped_frames_total": self.dropped_frames_total,
         }
         for name, window in (

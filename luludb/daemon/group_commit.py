@@ -151,11 +151,23 @@ class GroupCommit:
             self.clients.forget(client_id, number)
         self.commit(0)
 
+    def write_running_time(self) -> None:
+        """Write how long daemons ran, between transactions.
+
+        Raises:
+            StorageFailed: the disk failed.
+        """
+        try:
+            meta.write(self.connection, "running_s", self.running_s())
+        except (apsw.BusyError, apsw.FullError):
+            return  # what was written before is a little less, so nobody is forgotten early
+        except apsw.Error as error:
+            raise StorageFailed(f"the running time cannot be written: {error}") from error
+
     def close(self) -> None:
-        """Write how long this daemon ran, and close the connection."""
+        """Close the connection; what is not committed is undone."""
         if self.connection.in_transaction:
             self.undo()
-        meta.write(self.connection, "running_s", self.running_s())
         self.connection.close()
 
     def _write_changes(self, transaction: OpenTransaction) -> int:

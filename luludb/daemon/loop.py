@@ -14,12 +14,13 @@ import apsw
 
 from luludb import __version__
 from luludb.daemon.checkpoints import Checkpoints
-from luludb.daemon.connection import open_database
+from luludb.daemon.connection import LockWait, open_database
 from luludb.daemon.figures import Figures
 from luludb.daemon.group_commit import GroupCommit
+from luludb.daemon.guards import FileGuard, leave_failure
 from luludb.daemon.sockets import Sockets
 from luludb.daemon.writer import Writer
-from luludb.errors import ShuttingDown, StartRefused, StorageFailed
+from luludb.errors import LuludbError, ShuttingDown, StartRefused, StorageFailed
 from luludb.home import (
     Discovery,
     Home,
@@ -32,6 +33,7 @@ from luludb.home import (
 from luludb.ids import new_random_id
 from luludb.limits import (
     FRAMES_WERE_WAITING_MS_MAX,
+    GUARD_S,
     HOUSEKEEPING_S,
     POLL_MS_MAX,
     STOP_DRAIN_MS_MAX,
@@ -68,6 +70,7 @@ def serve(home: Home, settings: Settings) -> int:
             return EXIT_REFUSED
         except StorageFailed as error:
             _log.critical("storage failed, and the daemon stops: %s", error.message)
+            leave_failure(home, error.message)
             return EXIT_STORAGE_FAILED
     return EXIT_OK
 
@@ -108,9 +111,13 @@ class Daemon:
         self._started_s = time.monotonic()
         self._drained_s = self._started_s
         self._figures = Figures()
-        self._connection = open_database(home, self._figures.note_lock_wait)
-        self._commit = GroupCommit(self._connection, settings, self._figures)
-        self._checkpoints = Checkpoints(self._connection)
+        self._lock_wait = LockWait(home, lambda: stop.requested)
+        connection = open_database(home, self._lock_wait)
+        self._commit = GroupCommit(connection, settings, self._figures)
+        self._checkpoints = Checkpoints(
+            connection, self._lock_wait, home, wal_bytes_max=settings.wal_bytes_max
+        )
+        self._files = FileGuard(connection, home)
         self._writer = Writer(
             self._commit,
             self._figures,
@@ -136,6 +143,7 @@ class Daemon:
                 signal.set_wakeup_fd(before)
                 remove_discovery(self._home)
                 sockets.close()
+        self._commit.write_running_time()
         self._checkpoints.run_at_stop()
         self._commit.close()
         _log.info("stopped after %d commands", self._figures.commands_total)
@@ -160,19 +168,24 @@ class Daemon:
         )
 
     def _turn_until_stopped(self, sockets: Sockets) -> None:
-        housekeeping_s = self._started_s
+        guard_s = housekeeping_s = self._started_s
         while not self._stop.requested:
             before_s = time.monotonic()
             if sockets.wait(POLL_MS_MAX):
                 self._note_queue_wait(before_s, time.monotonic())
                 self._turn(sockets)
-            if time.monotonic() >= housekeeping_s:
-                housekeeping_s += HOUSEKEEPING_S
+            now_s = time.monotonic()
+            if now_s >= guard_s:
+                guard_s = now_s + GUARD_S
+                self._files.check(self._checkpoints.wal_bytes_min)
+                self._checkpoints.shrink()
+            if now_s >= housekeeping_s:
+                housekeeping_s = now_s + HOUSEKEEPING_S
                 self._commit.forget_unused_clients()
 
-    def _turn(self, sockets: Sockets, refusal: ShuttingDown | None = None) -> None:
+    def _turn(self, sockets: Sockets, refusal: LuludbError | None = None) -> None:
         self._drained_s = time.monotonic()
-        turn = self._writer.turn(sockets.drain(), refusal)
+        turn = self._writer.turn(sockets.drain(), refusal or self._checkpoints.overload())
         sockets.send(turn.replies)
         sockets.publish(turn.batches)
         self._checkpoints.run_if_due()
@@ -196,10 +209,6 @@ class Daemon:
             )
 
     def _status(self) -> dict[str, Any]:
-        try:
-            wal_bytes = self._home.wal.stat().st_size
-        except FileNotFoundError:
-            wal_bytes = 0
         return {
             "version": __version__,
             "protocol": PROTOCOL,
@@ -215,7 +224,8 @@ class Daemon:
             "last_rev": self._commit.last_rev,
             "clients": self._commit.clients.registered,
             **self._figures.body(time.monotonic()),
-            "wal_bytes": wal_bytes,
+            "foreign_writer_waits_total": self._lock_wait.waits_total,
+            "wal_bytes": self._checkpoints.wal_bytes(),
             "checkpoints_total": self._checkpoints.total,
             "last_checkpoint": self._checkpoints.last_at,
             "open_files": open_files(),

@@ -106,7 +106,9 @@ class Sockets:
 
     def stop_listening(self) -> None:
         """Take no new connection; those that are there go on."""
-        self._router.unbind(self.command_endpoint)
+        # Not unbind: libzmq's listener owns the connections that it accepted and ends them with
+        # itself, so that no later reply would arrive.
+        self._paths[0].unlink(missing_ok=True)
 
     def close(self) -> None:
         """Send what is queued, for a second at the most, and remove the sockets."""

@@ -103,6 +103,9 @@ class OpenTransaction:
             except LuludbError as error:
                 error.details["index"] = index
                 raise
+            except BatchLost as lost:
+                lost.refusal.details["index"] = index
+                raise
         return {"rev": self.rev, "results": results}
 
     def _single(self, command: SingleCommand) -> Body:

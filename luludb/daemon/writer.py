@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from luludb import __version__
-from luludb.commands import CONTROL_OPS, check_no_args, parse_command
+from luludb.commands import CONTROL_OPS, NORMAL, check_no_args, parse_command
 from luludb.daemon.clients import ClientState
 from luludb.daemon.exchange import Envelope, Exchange, Item
 from luludb.daemon.figures import Figures
@@ -41,7 +41,7 @@ from luludb.limits import (
 from luludb.model import ERROR, OK, PROTOCOL, Outcome
 from luludb.tables import schema
 from luludb.tables.changes import ChangeRow
-from luludb.wire import encode_body
+from luludb.wire import decode_durability, encode_body
 
 _log = logging.getLogger(__name__)
 _EMPTY = encode_body({})
@@ -239,6 +239,9 @@ class Writer:
         if len(outcome.body) > item.exchange.reply_bytes_left():
             raise Overloaded("the pipeline's reply has no room for this one; ask for it alone")
         self._figures.duplicates_total += 1
+        # A pipeline tells one level for all, and a repeat is not committed again.
+        if decode_durability(outcome.body) == NORMAL:
+            item.exchange.repeats_normal = True
         return outcome
 
     def _apply(self, item: Item, refusal: LuludbError | None) -> Outcome:

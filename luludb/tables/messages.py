@@ -5,6 +5,8 @@ from __future__ import annotations
 from luludb.model import Message
 from luludb.tables import Connection
 
+_COLUMNS = "id, session_id, role, content, timestamp"
+_BY_SESSION = "INDEXED BY idx_messages_session_id"
 _INSERT = "INSERT INTO messages (id, session_id, role, content, timestamp) VALUES (?, ?, ?, ?, ?)"
 _UPDATE = "UPDATE messages SET content = ? WHERE id = ? RETURNING session_id, role, timestamp"
 _DELETE = "DELETE FROM messages WHERE id = ? RETURNING session_id"
@@ -33,3 +35,58 @@ def delete(connection: Connection, id: str) -> str | None:
     """Delete a message. Returns its session's id; None where there is no such message."""
     row = connection.execute(_DELETE, (id,)).fetchall()
     return str(row[0][0]) if row else None
+
+
+def get(connection: Connection, id: str) -> Message | None:
+    """The message of that id, or None."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM messages WHERE id = ?", (id,)).fetchone()
+    return None if row is None else Message(*row)
+
+
+def place(connection: Connection, id: str, session_id: str) -> int | None:
+    """The rowid of a message of that session, or None."""
+    row = connection.execute(
+        "SELECT rowid FROM messages WHERE id = ? AND session_id = ?", (id, session_id)
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def place_before_last(connection: Connection, session_id: str, count: int) -> int | None:
+    """The rowid behind which the last `count` messages of a session are; None where all are."""
+    row = connection.execute(
+        f"SELECT rowid FROM messages {_BY_SESSION}"
+        " WHERE session_id = ? ORDER BY rowid DESC LIMIT 1 OFFSET ?",
+        (session_id, count),
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def page(
+    connection: Connection,
+    session_id: str,
+    *,
+    after_rowid: int | None,
+    rows_max: int,
+    bytes_max: int,
+) -> list[tuple[int, Message]]:
+    """A session's messages behind `after_rowid`, each with its rowid; None is the beginning.
+
+    The page ends after `rows_max` rows, or with the row that brings it to `bytes_max` characters.
+    """
+    behind = "" if after_rowid is None else "AND rowid > ?"
+    parameters = (session_id,) if after_rowid is None else (session_id, after_rowid)
+    cursor = connection.execute(
+        f"SELECT rowid, {_COLUMNS} FROM messages {_BY_SESSION}"
+        f" WHERE session_id = ? {behind} ORDER BY rowid LIMIT ?",
+        (*parameters, rows_max),
+    )
+    rows = []
+    characters = 0
+    for rowid, *columns in cursor:
+        message = Message(*columns)
+        rows.append((rowid, message))
+        characters += len(message.content)
+        if characters >= bytes_max:
+            break
+    cursor.close()  # a statement that is not at its end would pin its snapshot
+    return rows

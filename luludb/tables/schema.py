@@ -75,11 +75,8 @@ def is_empty(connection: Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
 
 
-def migrate(connection: Connection) -> int:
-    """Bring the file to `SCHEMA_VERSION`, inside a transaction that the caller holds.
-
-    Returns:
-        The version it had.
+def check_is_ours(connection: Connection) -> int:
+    """The file's version, where luludb may write to it. Changes nothing in it.
 
     Raises:
         StartRefused: the file is of a newer version, or its tables are not those of `lulu.db`.
@@ -90,12 +87,26 @@ def migrate(connection: Connection) -> int:
             f"lulu.db has schema version {version} and this luludb knows up to {SCHEMA_VERSION};"
             " upgrade luludb, or use another home"
         )
+    if version == 0:
+        for table in _COLUMNS:
+            _check_table(connection, table)
+    return version
+
+
+def migrate(connection: Connection) -> int:
+    """Bring the file to `SCHEMA_VERSION`, inside a transaction that the caller holds.
+
+    Returns:
+        The version it had.
+
+    Raises:
+        StartRefused: the file is of a newer version, or its tables are not those of `lulu.db`.
+    """
+    version = check_is_ours(connection)
     if version == SCHEMA_VERSION:
         return version
     for statement in _SHARED_TABLES:
         connection.execute(statement)
-    for table in _COLUMNS:
-        _check_table(connection, table)
     for statement in _VERSION_1:
         connection.execute(statement)
     for key, value in (("database_id", new_random_id()), ("first_rev", 1), ("last_rev", 0)):
@@ -106,6 +117,8 @@ def migrate(connection: Connection) -> int:
 
 def _check_table(connection: Connection, table: str) -> None:
     columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})").fetchall()]
+    if not columns:
+        return  # it is not there yet
     if sorted(columns) != sorted(_COLUMNS[table]):
         raise StartRefused(
             f"lulu.db was made by another program: its table {table} has the columns"

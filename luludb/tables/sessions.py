@@ -60,3 +60,37 @@ def page_in_rowid_order(
         (*parameters, limit),
     )
     return [(rowid, Session(*columns)) for rowid, *columns in rows.fetchall()]
+
+
+def get(connection: Connection, id: str) -> Session | None:
+    """The session of that id, or None."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM sessions WHERE id = ?", (id,)).fetchone()
+    return None if row is None else Session(*row)
+
+
+def page(
+    connection: Connection,
+    *,
+    status: str | None,
+    working_dir: str | None,
+    after: Session | None,
+    limit: int,
+) -> list[Session]:
+    """Up to `limit` sessions by (created_at, id) descending, behind `after`; None is no filter."""
+    conditions: list[str] = []
+    parameters: list[str | int] = []
+    if status is not None:
+        conditions.append("status = ?")
+        parameters.append(status)
+    if working_dir is not None:
+        conditions.append("working_dir = ?")
+        parameters.append(working_dir)
+    if after is not None:
+        conditions.append("(created_at, id) < (?, ?)")
+        parameters += (after.created_at, after.id)
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM sessions {where} ORDER BY created_at DESC, id DESC LIMIT ?",
+        (*parameters, limit),
+    )
+    return [Session(*row) for row in rows.fetchall()]

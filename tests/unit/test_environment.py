@@ -24,7 +24,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(environment, "VENV", venv)
     monkeypatch.setattr(environment, "PYTHON", venv / "bin" / "python")
     monkeypatch.setattr(environment, "PLACE", venv / "made-for")
-    monkeypatch.setattr(environment, "runs", lambda statement: bool(statement))
+    monkeypatch.setattr(environment, "runs", bool)
     environment.PLACE.write_bytes(os.fsencode(venv))
     environment.stamp_of("run").touch()
     return tmp_path
@@ -104,19 +104,29 @@ def test_variables_meant_for_another_python_are_left_out(monkeypatch: pytest.Mon
 
 def test_two_at_once_take_turns() -> None:
     """A second process waits for the lock and says so, and goes on when it is free."""
-    program = (
-        "from scripts import environment\n"
-        "with environment.locked():\n    print('mine', flush=True)\n    input()\n"
-    )
-    command = [sys.executable, "-c", program]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with (
-        subprocess.Popen(command, cwd=environment.ROOT, text=True, **pipes) as first,  # type: ignore[call-overload]
-    ):
+    with hold_lock() as first:
+        assert first.stdout is not None
         assert first.stdout.readline() == "mine\n"
-        with subprocess.Popen(command, cwd=environment.ROOT, text=True, **pipes) as second:  # type: ignore[call-overload]
+        with hold_lock() as second:
+            assert second.stderr is not None
+            assert second.stdout is not None
             assert "waiting" in second.stderr.readline()
             first.communicate("\n", timeout=30)
             assert second.stdout.readline() == "mine\n"
             second.communicate("\n", timeout=30)
     assert (first.returncode, second.returncode) == (0, 0)
+
+
+def hold_lock() -> subprocess.Popen[str]:
+    program = (
+        "from scripts import environment\n"
+        "with environment.locked():\n    print('mine', flush=True)\n    input()\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=environment.ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )

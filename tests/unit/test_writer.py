@@ -134,7 +134,7 @@ def test_a_foreign_writer_that_holds_the_lock_makes_new_commands_busy_and_repeat
     replies = under_test.turn(repeat, peer.message("s", "a"), peer.message("s", "b"))
 
     assert statuses(replies) == [0, "busy", "out_of_order"]
-    assert under_test.figures.foreign_writer_waits_total == 1
+    assert under_test.lock_wait.waits_total == 1
 
     foreign.execute("ROLLBACK")
     foreign.close()

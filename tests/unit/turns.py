@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 import msgpack
 
-from luludb.daemon.connection import open_database
+from luludb.daemon.connection import LockWait, open_database
 from luludb.daemon.figures import Figures
 from luludb.daemon.group_commit import GroupCommit
 from luludb.daemon.writer import Writer
@@ -36,7 +36,8 @@ class WriterUnderTest:
     def __init__(self, directory: Path, clock: Clock, **settings: Any) -> None:
         self.figures = Figures()
         self.settings = Settings(**settings)
-        self.connection = open_database(Home(directory), self.figures.note_lock_wait)
+        self.lock_wait = LockWait(Home(directory), lambda: False)
+        self.connection = open_database(Home(directory), self.lock_wait)
         self.commit = GroupCommit(self.connection, self.settings, self.figures, clock)
         self.writer = Writer(
             self.commit, self.figures, boot_id="boot", durability=self.settings.durability
@@ -56,6 +57,7 @@ class WriterUnderTest:
     def close(self) -> None:
         """Close the database, as a clean stop does."""
         if self.connection is not None:
+            self.commit.write_running_time()
             self.commit.close()
 
     def crash(self) -> None:

@@ -1,0 +1,102 @@
+"""A transaction of a client: the writing methods, collected and sent as one command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from luludb.errors import LuludbError
+from luludb_client import operations
+from luludb_client.operations import Operation
+
+Send = Callable[[Operation[list[dict[str, Any]]]], list[dict[str, Any]]]
+
+
+class Batch:
+    """What `Client.transaction()` gives: commands are collected inside and sent at the end.
+
+    Attributes:
+        results: one map for each command once it is applied: `{rev, id}` for create and append,
+            `{rev}` for the others, and `deleted_messages` too for a deleted session.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._commands: list[tuple[str, dict[str, Any]]] = []
+        self._is_open = False
+        self._is_over = False
+        self.results: list[dict[str, Any]] = []
+
+    def create_session(
+        self, name: str, working_dir: str, *, id: str | None = None, status: str = "created"
+    ) -> str:
+        """Add a session. Returns its id, which the commands behind it may use."""
+        return self._add(operations.create_session(name, working_dir, id=id, status=status))
+
+    def update_session(
+        self,
+        id: str,
+        *,
+        name: str | None = None,
+        status: str | None = None,
+        working_dir: str | None = None,
+    ) -> None:
+        """Change what is given, and `updated_at`."""
+        self._add(operations.update_session(id, name=name, status=status, working_dir=working_dir))
+
+    def update_session_status(self, id: str, status: str) -> None:
+        """Change the status, and `updated_at`."""
+        self.update_session(id, status=status)
+
+    def delete_session(self, id: str) -> None:
+        """Delete a session with its messages."""
+        self._add(operations.delete_session(id))
+
+    def append_message(
+        self,
+        session_id: str,
+        role: str,
+        content: str,
+        *,
+        id: str | None = None,
+        timestamp: str | None = None,
+    ) -> str:
+        """Add a message at the end of a session. Returns its id."""
+        return self._add(
+            operations.append_message(session_id, role, content, id=id, timestamp=timestamp)
+        )
+
+    def update_message(self, id: str, content: str) -> None:
+        """Set a message's content; it keeps its place."""
+        self._add(operations.update_message(id, content))
+
+    def delete_message(self, id: str) -> None:
+        """Delete a message."""
+        self._add(operations.delete_message(id))
+
+    def __enter__(self) -> Self:
+        if self._is_open or self._is_over:
+            raise LuludbError("this transaction was used before; begin a new one", code="closed")
+        self._is_open = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._is_open = False
+        self._is_over = True
+        if kind is None and self._commands:
+            self.results = self._send(operations.transaction(self._commands))
+
+    def _add(self, operation: Operation[Any]) -> str:
+        if not self._is_open:
+            raise LuludbError(
+                "this transaction is not open; its methods belong inside its `with`", code="closed"
+            )
+        operations.check_transaction_length(len(self._commands) + 1)
+        self._commands.append((operation.op, operation.args))
+        return str(operation.args["id"])

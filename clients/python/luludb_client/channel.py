@@ -1,0 +1,244 @@
+"""One non-blocking unix socket to the daemon, made anew whenever `Core` needs it.
+
+Nothing here waits, and nothing here knows of threads: `Link` says when to go on.
+"""
+
+from __future__ import annotations
+
+import select
+import shlex
+import socket
+from math import inf
+
+from luludb.home import Home, read_discovery
+from luludb.limits import CONNECT_PAUSE_S_MAX, CONNECT_PAUSE_S_MIN, RECEIVE_BYTES_MAX
+from luludb_client.core import Core, Frame
+from luludb_client.zmtp import Decoder, TransportError, encode_frame, encode_opening
+
+_OPENING = encode_opening("DEALER")
+_IPC = "ipc://"
+
+
+def start_advice(home: Home) -> str:
+    """How to start the daemon of `home`."""
+    return f"start it with: luludb serve --home {shlex.quote(str(home.path))}"
+
+
+def endpoint_path(endpoint: str) -> str:
+    """The socket's path in an endpoint of `daemon.json`.
+
+    Raises:
+        OSError: it is none that this client can reach.
+    """
+    if not endpoint.startswith(_IPC + "/"):
+        raise OSError(f"endpoint is {endpoint!r}; known are those that begin with {_IPC}/")
+    return endpoint.removeprefix(_IPC)
+
+
+class Channel:
+    """The connection of one `Core`, and what of it is under way.
+
+    Invariant: a frame whose first byte was written is known to the core as begun, and either its
+    rest follows on the same connection or the connection is closed.
+
+    Attributes:
+        is_polled: whether another thread waits on the socket now, so that it must not be closed.
+        wants_write: whether the socket took less than there was.
+    """
+
+    def __init__(self, home: Home, core: Core) -> None:
+        self._home = home
+        self._core = core
+        self._socket: socket.socket | None = None
+        self._decoder = Decoder()
+        self._rest = memoryview(b"")
+        self._under_way: Frame | None = None  # being written now; None again when that is noted
+        self._is_inside = False
+        self._is_broken = False
+        self._retry_s = 0.0
+        self._pause_s = CONNECT_PAUSE_S_MIN
+        self.is_polled = False
+        self.wants_write = False
+        core.unavailable = self._unavailable("no daemon was looked for yet")
+
+    @property
+    def interest(self) -> tuple[int, int] | None:
+        """The descriptor to poll and the events of interest, or None without a connection."""
+        if self._socket is None:
+            return None
+        return self._socket.fileno(), select.POLLIN | (select.POLLOUT if self.wants_write else 0)
+
+    def wakeup_s(self) -> float:
+        """When `advance` has something to do although nothing was received."""
+        if self._is_broken:
+            return 0.0
+        if self._socket is None and self._core.line.waiting and self._core.fatal is None:
+            return self._retry_s
+        return inf
+
+    def advance(self, now_s: float) -> None:
+        """Connect where that is due, and write what there is to write."""
+        self._enter()
+        self._core.tick(now_s)
+        if self._core.wants_reconnect and self._socket is not None:
+            self._drop(now_s)
+        if self._socket is None and now_s >= self.wakeup_s():
+            self._connect(now_s)
+        if self._socket is not None and not self._is_broken:
+            self._write(now_s)
+        self._is_inside = False
+
+    def write(self, now_s: float) -> None:
+        """Write what there is to write, while another thread may poll the socket."""
+        self._enter()
+        if self._socket is not None and not self._is_broken:
+            self._write(now_s)
+        self._is_inside = False
+
+    def receive(self, now_s: float) -> None:
+        """Take in what the socket has."""
+        self._enter()
+        if self._socket is not None:
+            self._receive(self._socket, now_s)
+        self._is_inside = False
+
+    def writable(self) -> None:
+        """The socket takes bytes again."""
+        self.wants_write = False
+
+    def close(self) -> None:
+        """Give up the connection for good."""
+        self._enter()
+        self._drop(0.0)
+        self._is_inside = False
+
+    def let_go(self) -> None:
+        """Close this process's copy of a socket that a fork left to it; nothing is sent."""
+        if self._socket is not None:
+            self._socket.close()
+
+    def mend(self) -> None:
+        """Bring core and connection together after a call that an exception cut short.
+
+        A signal handler may raise one at any place, as KeyboardInterrupt is. A frame that may
+        have been begun counts as sent, and a new connection makes sure of all else.
+        """
+        if self._is_inside:
+            if self._under_way is not None:
+                self._core.began(self._under_way, 0.0)
+                self._under_way = None
+            self._drop(0.0)
+            self._is_inside = False
+
+    def _enter(self) -> None:
+        self.mend()
+        self._is_inside = True
+        if self._is_broken and not self.is_polled:
+            self._drop(self._retry_s)
+
+    def _connect(self, now_s: float) -> None:
+        discovery = read_discovery(self._home)
+        if discovery is None:
+            self._failed(f"{self._home.discovery} is not there", now_s)
+            return
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.setblocking(False)
+            connection.connect(endpoint_path(discovery.command))
+        except OSError as error:
+            connection.close()
+            self._failed(f"pid {discovery.pid} does not listen ({error.strerror or error})", now_s)
+            return
+        self._socket = connection
+        self._decoder = Decoder()
+        self._core.unavailable = self._unavailable(
+            f"daemon (pid {discovery.pid}) does not answer", is_there=True
+        )
+        self._core.connected(now_s)
+        self._rest = memoryview(_OPENING)
+
+    def _failed(self, why: str, now_s: float) -> None:
+        self._core.unavailable = self._unavailable(why)
+        self._retry_s = now_s + self._pause_s
+        self._pause_s = min(2 * self._pause_s, CONNECT_PAUSE_S_MAX)
+
+    def _unavailable(self, why: str, *, is_there: bool = False) -> str:
+        advice = "see: luludb status" if is_there else start_advice(self._home)
+        return f"no answer from the daemon of {self._home.path}: {why}. Nothing was sent; {advice}"
+
+    def _write(self, now_s: float) -> None:
+        assert self._socket is not None
+        while not self.wants_write:
+            data: bytes | memoryview = self._rest
+            frame = None
+            if not data:
+                if not self._decoder.is_ready:
+                    return
+                frame = self._core.next_frame(now_s)
+                if frame is None:
+                    return
+                data = encode_frame(frame.payload)
+            if not self._send(data, frame, now_s):
+                return
+
+    def _send(self, data: bytes | memoryview, frame: Frame | None, now_s: float) -> bool:
+        assert self._socket is not None
+        self._under_way = frame
+        try:
+            sent = self._socket.send(data, socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            self._under_way = None
+            self.wants_write = True
+            return False
+        except OSError:
+            self._under_way = None
+            self._drop(now_s)
+            return False
+        if frame is not None:
+            self._core.began(frame, now_s)
+            self._under_way = None
+        self._rest = memoryview(data)[sent:]
+        self.wants_write = bool(self._rest)
+        return True
+
+    def _receive(self, connection: socket.socket, now_s: float) -> None:
+        try:
+            received = connection.recv(RECEIVE_BYTES_MAX)
+        except BlockingIOError:
+            return
+        except OSError:
+            received = b""
+        if not received or self._is_broken:
+            self._drop(now_s)
+            return
+        try:
+            messages = self._decoder.feed(received)
+        except TransportError as error:
+            self._drop(now_s)
+            self._failed(str(error), now_s)
+            return
+        for message in messages:
+            if len(message) == 1:
+                self._core.receive(message[0], now_s)
+        if self._core.is_ready:
+            self._pause_s = CONNECT_PAUSE_S_MIN
+
+    def _drop(self, now_s: float) -> None:
+        """Close the connection. The next one is made at once, if this one had come to its hello."""
+        if self._socket is None:
+            return
+        was_ready = self._core.is_ready
+        self._core.disconnected()
+        self._rest = memoryview(b"")
+        self.wants_write = False
+        if not self._is_broken:
+            self._retry_s = now_s
+            if not was_ready:
+                self._retry_s += self._pause_s
+                self._pause_s = min(2 * self._pause_s, CONNECT_PAUSE_S_MAX)
+        # A descriptor that another thread polls must not be closed under it: its number may be
+        # given to another file at once.
+        self._is_broken = self.is_polled
+        if not self.is_polled:
+            self._socket.close()
+            self._socket = None

@@ -1,0 +1,320 @@
+"""How the threads of one process share one `Channel`, and no thread of its own until `submit`.
+
+Of the threads that wait one *leads*: it polls the socket, outside the lock, and does the work for
+all. The others *follow*, each on a bell of its own. Whoever has something new writes it at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from math import ceil, inf
+from typing import Any
+
+from luludb.errors import LuludbError
+from luludb.home import Home
+from luludb.limits import CLIENT_BYTES_MAX, POLL_S_MAX, RECEIVE_BYTES_MAX, WINDOW_COMMANDS_MAX
+from luludb_client.channel import Channel
+from luludb_client.core import Core
+from luludb_client.line import Command
+
+
+def closed_error() -> LuludbError:
+    """What every call of a closed client raises."""
+    return LuludbError("this Client is closed; make a new one", code="closed")
+
+
+class Link:
+    """The way of one process to its daemon.
+
+    Invariant: everything is touched under the lock alone, but the poll object by the leader.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._core = Core()
+        self._channel = Channel(home, self._core)
+        self._lock = threading.Lock()
+        self._followers: dict[threading.Lock, Callable[[], object]] = {}
+        self._leader: int | None = None  # the thread that polls
+        self._led_until_s = inf
+        self._is_closed = False
+        self._reader: threading.Thread | None = None
+        self._finished: list[Command] = []  # with futures that the reader has to resolve
+        self._unresolved = 0  # futures given out and not resolved
+        self._poll: select.poll | None = None
+        self._polled: tuple[int, int] | None = None
+        self._bell_in, self._bell_out = socket.socketpair()
+        self._bell_in.setblocking(False)
+        self._bell_out.setblocking(False)
+
+    # What the client calls.
+
+    def call(self, command: Command) -> dict[str, Any]:
+        """Send a command and wait for its reply's body.
+
+        Raises:
+            LuludbError: the daemon's refusal, or what can be said without its answer.
+        """
+        with self._lock:
+            self._check_open()
+            self._core.submit(command)
+            if self._leader is not None:
+                self._write_beside_leader()
+            try:
+                self._wait(lambda: command.outcome is not None, command.deadline_s)
+            except BaseException:
+                # The caller was interrupted, and waits no longer.
+                self._channel.mend()
+                self._core.abandon(command)
+                raise
+            finally:
+                self._pass_lead()
+        outcome = command.outcome
+        if isinstance(outcome, LuludbError):
+            raise outcome
+        assert outcome is not None
+        return outcome
+
+    def submit(self, command: Command) -> Future[dict[str, Any]]:
+        """Put a command in line and return the future of its reply's body.
+
+        Waits while the window is full, at most until the command's deadline.
+        """
+        future: Future[dict[str, Any]] = Future()
+        future.set_running_or_notify_cancel()  # what is in line cannot be cancelled
+        command.future = future
+        with self._lock:
+            self._check_open()
+            self._start_reader()
+            if not self._has_room(command):
+                try:
+                    self._wait(lambda: self._has_room(command), command.deadline_s)
+                finally:
+                    self._pass_lead()
+                self._check_open()
+            self._core.submit(command)
+            self._unresolved += 1
+            if self._leader is not None:
+                self._write_beside_leader()
+            else:
+                self._channel.advance(time.monotonic())
+                self._hand_out()
+        return future
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until every command in line has its outcome, and every future is resolved."""
+        with self._lock:
+            self._check_open()
+            try:
+                self._wait(self._is_flushed, time.monotonic() + timeout_s)
+            finally:
+                self._pass_lead()
+
+    def close(self, timeout_s: float) -> None:
+        """Flush, end what is left, and give everything back. May be called again."""
+        with self._lock:
+            try:
+                self._wait(
+                    lambda: self._is_closed or not self._core.line.waiting,
+                    time.monotonic() + timeout_s,
+                )
+            finally:
+                self._end()
+        if self._reader is not None and self._reader is not threading.current_thread():
+            self._reader.join()
+
+    def let_go(self) -> None:
+        """Close this process's copies of what a fork left to it, and send nothing.
+
+        The lock is not taken: in the parent another thread may have held it at the fork.
+        """
+        self._channel.let_go()
+        self._bell_in.close()
+        self._bell_out.close()
+
+    # Waiting. The lock is held at the beginning and at the end.
+
+    def _wait(self, done: Callable[[], object], deadline_s: float) -> None:
+        """Lead or follow until `done`. At the deadline the core ends what has its deadline then."""
+        while not done():
+            now_s = time.monotonic()
+            if now_s >= deadline_s:
+                self._core.tick(now_s)
+                self._hand_out()
+                return
+            if self._leader is not None:
+                self._follow(done, deadline_s - now_s)
+                continue
+            self._channel.advance(now_s)
+            self._hand_out()
+            if not done():
+                self._lead(now_s, deadline_s)
+
+    def _follow(self, done: Callable[[], object], timeout_s: float) -> None:
+        bell = threading.Lock()
+        bell.acquire()
+        self._followers[bell] = done
+        try:
+            self._lock.release()
+            bell.acquire(timeout=min(timeout_s, POLL_S_MAX))
+        finally:
+            self._lock.acquire()
+            self._followers.pop(bell, None)
+
+    def _lead(self, now_s: float, deadline_s: float) -> None:
+        """Wait for something to happen, receive it, and write what that allows."""
+        channel = self._channel
+        wakeup_s = min(deadline_s, self._core.wakeup_s(), channel.wakeup_s())
+        wait_s = min(max(0.0, wakeup_s - now_s), POLL_S_MAX)
+        poll = self._watched(channel.interest)
+        self._led_until_s = wakeup_s
+        self._leader = threading.get_ident()
+        channel.is_polled = True
+        try:
+            self._lock.release()  # in here: the lock is taken back even if a signal comes now
+            events = poll.poll(ceil(wait_s * 1000))
+        finally:
+            self._lock.acquire()
+            self._lay_down_lead()
+        if self._is_closed:
+            self._give_back()
+            return
+        now_s = time.monotonic()
+        for descriptor, event in events:
+            if self._polled is not None and descriptor == self._polled[0]:
+                if event & select.POLLOUT:
+                    channel.writable()
+                if event & ~select.POLLOUT:
+                    channel.receive(now_s)
+            else:
+                self._bell_out.recv(RECEIVE_BYTES_MAX)
+        if self._core.line:
+            channel.advance(now_s)
+        self._hand_out()
+
+    def _watched(self, interest: tuple[int, int] | None) -> select.poll:
+        """The poll object for the bell and for `interest`."""
+        if interest != self._polled or self._poll is None:
+            poll = select.poll()
+            poll.register(self._bell_out, select.POLLIN)
+            if interest is not None:
+                poll.register(*interest)
+            self._poll, self._polled = poll, interest
+        return self._poll
+
+    def _lay_down_lead(self) -> None:
+        if self._leader == threading.get_ident():
+            self._leader = None
+            self._channel.is_polled = False
+
+    def _pass_lead(self) -> None:
+        """Let a follower lead, where there is one and nobody leads."""
+        self._lay_down_lead()
+        if self._followers and self._leader is None:
+            follower, _ = self._followers.popitem()
+            follower.release()
+
+    def _hand_out(self) -> None:
+        """Give outcomes to those who wait for them, and wake whoever waited for this state."""
+        if self._core.ended:
+            self._finished += [each for each in self._core.ended if each.future is not None]
+            self._core.ended.clear()
+        if self._followers:
+            for follower, done in list(self._followers.items()):
+                if done():
+                    del self._followers[follower]
+                    follower.release()
+
+    def _write_beside_leader(self) -> None:
+        """Write what is new; the leader is woken only where it would not look in time."""
+        self._channel.write(time.monotonic())
+        interest = self._channel.interest
+        if (
+            interest != self._polled
+            or min(self._core.wakeup_s(), self._channel.wakeup_s()) < self._led_until_s
+        ):
+            self._ring_leader()
+
+    def _ring_leader(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # then it has rings enough to wake up for
+            self._bell_in.send(b"\0")
+
+    # State.
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise closed_error()
+
+    def _has_room(self, command: Command) -> bool:
+        line = self._core.line
+        return (
+            self._is_closed
+            or self._core.fatal is not None
+            or (
+                len(line) < WINDOW_COMMANDS_MAX
+                and (not line.bytes or line.bytes + len(command.content) <= CLIENT_BYTES_MAX)
+            )
+        )
+
+    def _is_flushed(self) -> bool:
+        if self._is_closed:
+            return True
+        if self._core.line.waiting:
+            return False
+        return not self._unresolved or threading.current_thread() is self._reader
+
+    def _end(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._core.abandon_all()
+        self._hand_out()
+        for follower in self._followers:
+            follower.release()
+        self._followers.clear()
+        if self._leader is not None:
+            self._ring_leader()
+        else:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        self._channel.close()
+        self._bell_in.close()
+        self._bell_out.close()
+
+    # The reader: the thread that leads when nobody else waits, and resolves futures.
+
+    def _start_reader(self) -> None:
+        if self._reader is None:
+            self._reader = threading.Thread(target=self._read, name="luludb-reader", daemon=True)
+            self._reader.start()
+
+    def _read(self) -> None:
+        while True:
+            with self._lock:
+                self._wait(lambda: self._is_closed or self._finished, inf)
+                finished, self._finished = self._finished, []
+                is_closed = self._is_closed
+                # A callback of a future may take its time, and another thread may want to lead.
+                self._pass_lead()
+            for command in finished:
+                _resolve(command)
+            with self._lock:
+                self._unresolved -= len(finished)
+                self._hand_out()
+                if self._leader is not None and not self._unresolved:
+                    self._ring_leader()  # which may be a flush
+            if is_closed:
+                return
+
+
+def _resolve(command: Command) -> None:
+    if isinstance(command.outcome, LuludbError):
+        command.future.set_exception(command.outcome)
+    else:
+        command.future.set_result(command.outcome)

@@ -1,0 +1,237 @@
+"""What each writing method asks for, and what its reply's body means to the caller.
+
+Used by every client: an `Operation` is op and args to send and a function that reads the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from luludb.commands import CONTROL_OPS, DURABILITIES, PIPELINE, TRANSACTION
+from luludb.errors import InvalidRequest, TooLarge
+from luludb.ids import new_id
+from luludb.limits import (
+    CLIENT_TIMEOUT_S_MAX,
+    FRAME_BYTES_MAX,
+    INTEGER_MAX,
+    MESSAGE_EXCERPT_CHARACTERS_MAX,
+    NESTING_DEPTH_MAX,
+    TRANSACTION_COMMANDS_MAX,
+)
+from luludb.model import Message, Session
+from luludb.wire import encode_content, encode_request
+from luludb_client.line import Command
+
+Result = TypeVar("Result")
+
+_CREATING_OPS = frozenset({"session.create", "message.append"})
+_CONTENT_BYTES_MAX = FRAME_BYTES_MAX - len(
+    encode_request(bytes(16), INTEGER_MAX, INTEGER_MAX, b"", full=True)
+)
+
+
+class Operation(NamedTuple, Generic[Result]):
+    """One command of one of the client's methods."""
+
+    op: str
+    args: dict[str, Any]
+    read: Callable[[dict[str, Any]], Result]
+
+
+def create_session(
+    name: str, working_dir: str, *, id: str | None, status: str
+) -> Operation[Session]:
+    args = {
+        "id": new_id() if id is None else id,
+        "name": name,
+        "working_dir": working_dir,
+        "status": status,
+    }
+    return Operation("session.create", args, _session)
+
+
+def update_session(
+    id: str, *, name: str | None, status: str | None, working_dir: str | None
+) -> Operation[Session]:
+    changed = {"name": name, "status": status, "working_dir": working_dir}
+    args = {"id": id, **{key: value for key, value in changed.items() if value is not None}}
+    return Operation("session.update", args, _session)
+
+
+def delete_session(id: str) -> Operation[int]:
+    return Operation("session.delete", {"id": id}, lambda body: int(body["deleted_messages"]))
+
+
+def append_message(
+    session_id: str, role: str, content: str, *, id: str | None, timestamp: str | None
+) -> Operation[Message]:
+    args = {
+        "id": new_id() if id is None else id,
+        "session_id": session_id,
+        "role": role,
+        "content": content,
+    }
+    if timestamp is not None:
+        args["timestamp"] = timestamp
+    return Operation("message.append", args, lambda body: _message(body, content))
+
+
+def update_message(id: str, content: str) -> Operation[Message]:
+    args = {"id": id, "content": content}
+    return Operation("message.update", args, lambda body: _message(body, content))
+
+
+def delete_message(id: str) -> Operation[None]:
+    return Operation("message.delete", {"id": id}, lambda _: None)
+
+
+def free_operation(op: str, args: Mapping[str, Any]) -> Operation[dict[str, Any]]:
+    """The command that a caller of `submit` put together: an id is made where one is missing.
+
+    Raises:
+        InvalidRequest: op is no command, or an argument cannot be sent.
+    """
+    if type(op) is not str:
+        raise InvalidRequest(f"op is {_excerpt(op)}; it must be a str")
+    if op == PIPELINE or op in CONTROL_OPS:
+        raise InvalidRequest(f"op is {op}; submit takes commands alone, and pipelines them itself")
+    checked = {key: value for key, value in args.items() if value is not None}
+    for value in checked.values():
+        if type(value) is not str:
+            _check_sendable(value, 0)
+    if op in _CREATING_OPS:
+        checked.setdefault("id", new_id())
+    elif op == TRANSACTION:
+        checked["commands"] = _with_ids(checked.get("commands"))
+    return Operation(op, checked, lambda body: body)
+
+
+def transaction(commands: list[tuple[str, dict[str, Any]]]) -> Operation[list[dict[str, Any]]]:
+    """Commands that are applied together or not at all; the result is one map for each."""
+    return Operation(TRANSACTION, {"commands": commands}, lambda body: list(body["results"]))
+
+
+def make_command(
+    operation: Operation[Any], *, durability: str | None, now_s: float, timeout_s: float
+) -> Command:
+    """The command to put in line.
+
+    Raises:
+        InvalidRequest: durability is no level, or an argument cannot be sent.
+        TooLarge: it does not fit in one frame, or is a transaction of too many commands.
+    """
+    check_durability(durability)
+    content = encode_content(operation.op, operation.args)
+    if len(content) > _CONTENT_BYTES_MAX:
+        raise TooLarge(f"{operation.op} has {len(content)} bytes; the most is {_CONTENT_BYTES_MAX}")
+    id = operation.args.get("id")
+    commands = operation.args.get("commands") if operation.op == TRANSACTION else None
+    return Command(
+        content,
+        now_s=now_s,
+        timeout_s=timeout_s,
+        id=id if type(id) is str else None,
+        full=durability == "full",
+        count=len(commands) if isinstance(commands, list) else 1,
+    )
+
+
+def check_durability(durability: object) -> None:
+    """Refuse a durability that does not exist.
+
+    Raises:
+        InvalidRequest: it is neither None nor one of the two levels.
+    """
+    if durability is not None and durability not in DURABILITIES:
+        raise InvalidRequest(
+            f"durability is {_excerpt(durability)}; allowed are {' and '.join(DURABILITIES)}"
+        )
+
+
+def check_text(name: str, value: object) -> None:
+    """Refuse what is not a text.
+
+    Raises:
+        InvalidRequest: `value` is not a str.
+    """
+    if type(value) is not str:
+        raise InvalidRequest(f"{name} is {_excerpt(value)}; it must be a str")
+
+
+def check_timeout(timeout_s: object) -> float:
+    """The timeout in seconds.
+
+    Raises:
+        InvalidRequest: it is no number above 0 and up to 1,000,000.
+    """
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
+        raise InvalidRequest(f"timeout_s is {_excerpt(timeout_s)}; it must be a number of seconds")
+    if not 0 < timeout_s <= CLIENT_TIMEOUT_S_MAX:
+        raise InvalidRequest(
+            f"timeout_s is {timeout_s}; allowed is above 0 and up to {CLIENT_TIMEOUT_S_MAX:g}"
+        )
+    return float(timeout_s)
+
+
+def check_transaction_length(length: int) -> None:
+    """Refuse a transaction that is too long.
+
+    Raises:
+        TooLarge: it has more than 10,000 commands.
+    """
+    if length > TRANSACTION_COMMANDS_MAX:
+        raise TooLarge(f"transaction has {length} commands; the most is {TRANSACTION_COMMANDS_MAX}")
+
+
+def _session(body: dict[str, Any]) -> Session:
+    row = body["session"]
+    return Session(
+        row["id"],
+        row["name"],
+        row["status"],
+        row["working_dir"],
+        row["created_at"],
+        row["updated_at"],
+    )
+
+
+def _message(body: dict[str, Any], content: str) -> Message:
+    row = body["message"]
+    return Message(row["id"], row["session_id"], row["role"], content, row["timestamp"])
+
+
+def _with_ids(commands: Any) -> Any:
+    if not isinstance(commands, list | tuple):
+        return commands
+    return [
+        [element[0], {"id": new_id(), **element[1]}]
+        if isinstance(element, list | tuple)
+        and len(element) == 2
+        and isinstance(element[1], dict)
+        and element[0] in _CREATING_OPS
+        else element
+        for element in commands
+    ]
+
+
+def _check_sendable(value: Any, depth: int) -> None:
+    # The daemon drops a frame that does not decode whole, and could not say which command it
+    # was: a map's key that decodes to a list, for one, or an extension type.
+    if depth > NESTING_DEPTH_MAX:
+        raise InvalidRequest(f"arguments are nested deeper than {NESTING_DEPTH_MAX} levels")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            check_text("a map's key", key)
+            _check_sendable(inner, depth + 1)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_sendable(inner, depth + 1)
+    elif value is not None and not isinstance(value, str | int | float | bytes):
+        raise InvalidRequest(
+            f"argument is {_excerpt(value)}; it must be a str, int, float, bool, bytes, list or map"
+        )
+
+
+def _excerpt(value: object) -> str:
+    return repr(value)[:MESSAGE_EXCERPT_CHARACTERS_MAX]

@@ -1,0 +1,129 @@
+"""Whether the files are still those that were opened, and what a failure leaves behind.
+
+SQLite goes on committing, and reports success, to a file that was renamed, unlinked or replaced
+under it. What is looked at here is looked at with `stat` alone: closing a descriptor of the
+database would drop all of this process's locks on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+from pathlib import Path
+
+import apsw
+
+from luludb.errors import StartRefused, StorageFailed
+from luludb.home import Home
+from luludb.platform import machine_boot_id
+from luludb.tables import meta, schema
+from luludb.times import now_text
+
+_log = logging.getLogger(__name__)
+
+
+class FileGuard:
+    """Remembers which files were opened and how long they were, and sees when that changes."""
+
+    def __init__(self, connection: apsw.Connection, home: Home) -> None:
+        self._connection = connection
+        self._identities = {path: _identity(path) for path in (home.database, home.wal)}
+        self._database = home.database
+        self._wal = home.wal
+        self._database_bytes = home.database.stat().st_size
+
+    def check(self, wal_bytes_min: int) -> None:
+        """Look at the database and its log.
+
+        Args:
+            wal_bytes_min: how long the log is at the least, as the last commit left it.
+
+        Raises:
+            StorageFailed: one was moved, replaced, removed or truncated.
+        """
+        for path, opened in self._identities.items():
+            if _identity(path) != opened:
+                raise StorageFailed(
+                    f"{path} is no longer the file that the daemon opened: it was moved, replaced"
+                    " or removed. Put it back before the next start, or restore a backup"
+                )
+        if self._has_moved():
+            raise StorageFailed(f"{self._database} was moved while the daemon ran; put it back")
+        found_bytes = self._database.stat().st_size
+        if found_bytes < self._database_bytes:
+            raise StorageFailed(
+                f"{self._database} was truncated from {self._database_bytes} to {found_bytes}"
+                " bytes by another program; restore a backup"
+            )
+        self._database_bytes = found_bytes
+        if self._wal.stat().st_size < wal_bytes_min:
+            raise StorageFailed(
+                f"{self._wal} was truncated below {wal_bytes_min} bytes by another program;"
+                " run `sqlite3 lulu.db 'PRAGMA integrity_check'` before the next start"
+            )
+
+    def _has_moved(self) -> bool:
+        moved = ctypes.c_int(0)
+        address = ctypes.addressof(moved)
+        self._connection.file_control("main", apsw.SQLITE_FCNTL_HAS_MOVED, address)
+        return bool(moved.value)
+
+
+def leave_failure(home: Home, message: str) -> None:
+    """Leave a note that storage failed, which the next start heeds."""
+    try:
+        home.failure.write_text(f"{now_text()} {message}\n", encoding="utf-8")
+    except OSError as error:
+        _log.error("the note %s could not be written either: %s", home.failure, error)
+
+
+def heed_failure(connection: apsw.Connection, home: Home) -> None:
+    """Where storage failed last time, or the machine was booted since, check before going on.
+
+    After an I/O error the log's pages may be in memory and not on the disk, whatever a later sync
+    says, so the whole log is copied into the database first.
+
+    Raises:
+        StartRefused: the log could not be copied whole, or the database is damaged.
+    """
+    failed = home.failure.exists()
+    if failed:
+        _log.warning("storage failed last time: %s", home.failure.read_text("utf-8").strip())
+        _checkpoint_all(connection, home)
+    if failed or _machine_was_booted(connection):
+        _log.info("checking the database")
+        verdict = str(connection.execute("PRAGMA quick_check(1)").get)
+        if verdict != "ok":
+            raise StartRefused(
+                f"{home.database} is damaged: {verdict}; restore a backup, or save what can be read"
+                " with `sqlite3 lulu.db .recover`"
+            )
+    if failed:
+        with contextlib.suppress(FileNotFoundError):
+            home.failure.unlink()
+
+
+def _checkpoint_all(connection: apsw.Connection, home: Home) -> None:
+    try:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except apsw.BusyError as error:
+        raise StartRefused(
+            f"storage failed last time, and programs that read {home.database} keep its log from"
+            " being copied back; end them and start again"
+        ) from error
+
+
+def _machine_was_booted(connection: apsw.Connection) -> bool:
+    if not schema.read_version(connection):
+        return False
+    before = meta.read(connection, "machine_boot_id")
+    return before is not None and before != machine_boot_id()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

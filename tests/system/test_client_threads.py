@@ -1,0 +1,301 @@
+"""The Python client in several threads, in forked children, and interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from luludb_client import Client, DaemonUnavailable, LuludbError, OutcomeUnknown
+from luludb_client.testing import Daemon, running_daemon
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    with running_daemon() as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Iterator[Client]:
+    with Client(daemon.home) as client:
+        yield client
+
+
+@pytest.fixture
+def session_id(client: Client) -> str:
+    return client.create_session("a", "/").id
+
+
+def contents(client: Client, session_id: str) -> list[str]:
+    return [each.content for each in client.list_messages(session_id)]
+
+
+def append(client: Client, session_id: str, content: str = "") -> Future[dict[str, Any]]:
+    return client.submit("message.append", session_id=session_id, role="user", content=content)
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Run `work` in a forked child; returns its exit code, 0 where nothing was raised."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+# Threads.
+
+
+def test_blocking_calls_run_no_thread_and_the_first_submit_runs_one(
+    client: Client, session_id: str
+) -> None:
+    before = threading.active_count()
+
+    client.append_message(session_id, "user", "")
+    without = threading.active_count()
+    for _ in range(10):
+        append(client, session_id).result()
+
+    assert without == before
+    assert threading.active_count() == before + 1
+    client.close()
+    assert threading.active_count() == before
+
+
+def test_threads_share_a_client(client: Client) -> None:
+    def work(number: int) -> list[str]:
+        session = client.create_session(f"{number}", "/")
+        for each in range(100):
+            client.append_message(session.id, "user", f"{each}")
+        return contents(client, session.id)
+
+    with ThreadPoolExecutor(16) as pool:
+        listed = list(pool.map(work, range(16)))
+
+    assert listed == [[f"{each}" for each in range(100)]] * 16
+
+
+def test_blocking_and_submitting_threads_share_a_client(client: Client) -> None:
+    def block(session_id: str) -> list[str]:
+        for each in range(100):
+            client.append_message(session_id, "user", f"{each}")
+        return contents(client, session_id)
+
+    def submit(session_id: str) -> list[str]:
+        for each in range(100):
+            append(client, session_id, f"{each}")
+        client.flush()
+        return contents(client, session_id)
+
+    sessions = [client.create_session("s", "/").id for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        listed = list(pool.map(lambda work, each: work(each), [block, submit] * 4, sessions))
+
+    assert listed == [[f"{each}" for each in range(100)]] * 8
+
+
+def test_a_callback_of_a_future_may_use_the_client(client: Client, session_id: str) -> None:
+    done = threading.Event()
+    seen: list[object] = []
+
+    def call_back(future: Future[dict[str, Any]]) -> None:
+        seen.append(client.append_message(session_id, "user", "from the callback"))
+        seen.append(append(client, session_id, "submitted from it"))
+        client.flush()
+        done.set()
+
+    append(client, session_id, "first").add_done_callback(call_back)
+
+    assert done.wait(10)
+    client.flush()
+    assert contents(client, session_id) == ["first", "from the callback", "submitted from it"]
+
+
+def test_a_callback_that_takes_its_time_keeps_nobody_from_writing(
+    client: Client, session_id: str
+) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def call_back(_: object) -> None:
+        entered.set()
+        leave.wait(10)
+
+    append(client, session_id).add_done_callback(call_back)
+    assert entered.wait(10)
+
+    message = client.append_message(session_id, "user", "meanwhile")
+    leave.set()
+
+    assert client.get_message(message.id) == message
+
+
+def test_a_client_may_be_closed_in_a_callback(daemon: Daemon, session_id: str) -> None:
+    client = Client(daemon.home)
+    closed = threading.Event()
+
+    def call_back(_: object) -> None:
+        client.close()
+        closed.set()
+
+    append(client, session_id).add_done_callback(call_back)
+
+    assert closed.wait(10)
+    client.close()
+
+
+def test_closing_ends_calls_of_other_threads(daemon: Daemon, session_id: str) -> None:
+    client = Client(daemon.home, timeout_s=0.5)
+    client.get_session(session_id)
+    errors: list[LuludbError] = []
+
+    def work() -> None:
+        try:
+            while True:
+                client.append_message(session_id, "user", "")
+        except LuludbError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    deadline_s = time.monotonic() + 5
+    while not contents(client, session_id) and time.monotonic() < deadline_s:
+        pass
+
+    client.close()
+    for thread in threads:
+        thread.join(5)
+
+    assert len(errors) == 4
+    assert {error.code for error in errors} <= {"closed", "outcome_unknown"}
+
+
+# Interruption.
+
+
+# An exception between the making of a socket and its first use leaves it to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupted_call_leaves_the_client_in_order(
+    daemon: Daemon, client: Client, session_id: str
+) -> None:
+    class Interruption(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interruption
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    sent = interrupted = 0
+    try:
+        for each in range(300):
+            # Now and then in the middle of a call, at any place in it.
+            signal.setitimer(signal.ITIMER_REAL, 0.0001 * (1 + each % 17))
+            try:
+                with contextlib.suppress(Interruption):
+                    client.append_message(session_id, "user", f"{each}")
+                    sent += 1
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interruption:
+                pass
+            interrupted = each + 1 - sent
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+    client.append_message(session_id, "user", "last")
+
+    listed = contents(client, session_id)
+    numbers = [int(each) for each in listed[:-1]]
+    assert listed[-1] == "last"
+    assert numbers == sorted(set(numbers))
+    assert sent <= len(numbers) <= 300
+    assert interrupted > 0
+
+
+# Forks.
+
+
+def test_a_forked_child_writes_and_reads_over_connections_of_its_own(
+    client: Client, session_id: str
+) -> None:
+    client.append_message(session_id, "user", "parent")
+
+    def work() -> None:
+        client.append_message(session_id, "user", "child")
+        assert contents(client, session_id) == ["parent", "child"]
+        client.close()
+
+    code = in_child(work)
+    client.append_message(session_id, "user", "parent again")
+
+    assert code == 0
+    assert contents(client, session_id) == ["parent", "child", "parent again"]
+
+
+def test_a_child_may_close_what_it_never_used(client: Client, session_id: str) -> None:
+    append(client, session_id, "parent").result()
+    client.get_session(session_id)
+
+    code = in_child(client.close)
+    client.append_message(session_id, "user", "parent again")
+
+    assert code == 0
+    assert contents(client, session_id) == ["parent", "parent again"]
+
+
+def test_a_child_of_a_process_that_submits_has_a_reader_of_its_own(
+    client: Client, session_id: str
+) -> None:
+    stop = threading.Event()
+
+    def submit() -> None:
+        while not stop.is_set():
+            append(client, session_id, "parent")
+
+    submitter = threading.Thread(target=submit)
+    submitter.start()
+    codes = []
+    try:
+        for number in range(5):
+
+            def work(number: int = number) -> None:
+                futures = [append(client, session_id, f"{number} {each}") for each in range(20)]
+                client.flush()
+                assert all(future.result() for future in futures)
+                client.append_message(session_id, "user", f"{number} last")
+
+            codes.append(in_child(work))
+    finally:
+        stop.set()
+        submitter.join()
+    client.flush()
+
+    written = [each for each in contents(client, session_id) if each != "parent"]
+    assert codes == [0] * 5
+    expected = [
+        [f"{number} {each}" for each in range(20)] + [f"{number} last"] for number in range(5)
+    ]
+    assert written == [each for part in expected for each in part]
+
+
+def test_a_child_that_finds_no_daemon_says_so(daemon: Daemon) -> None:
+    client = Client(daemon.home / "nobody", timeout_s=0.2)
+
+    def work() -> None:
+        with pytest.raises((DaemonUnavailable, OutcomeUnknown)):
+            client.create_session("a", "/")
+
+    assert in_child(work) == 0
+    client.close()
