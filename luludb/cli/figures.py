@@ -12,6 +12,7 @@ from luludb.cli import tables
 from luludb.cli.options import Target, as_json, pass_target, target_options
 
 _BYTES_UNITS: Final = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+_NUMBERS_THAT_NAME: Final = ("pid", "protocol", "schema_version")
 _PERCENTILES: Final = ("p50", "p99", "max")
 
 
@@ -65,7 +66,7 @@ def _figure(name: str, value: Any) -> str:
     match value:
         case None:
             return "none"
-        case str() | bool():
+        case _ if name in _NUMBERS_THAT_NAME or not isinstance(value, int | float):
             return str(value)
         case int() | float() if name.endswith("_bytes"):
             return _bytes_text(value)
@@ -73,9 +74,7 @@ def _figure(name: str, value: Any) -> str:
             return _duration_text(value)
         case int():
             return f"{value:,}"
-        case float():
-            return f"{value:,.2f}"
-    return str(value)
+    return f"{value:,.2f}"
 
 
 def _bytes_text(count: float) -> str:

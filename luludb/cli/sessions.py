@@ -13,13 +13,13 @@ from luludb.cli import tables
 from luludb.cli.options import Target, as_json, pass_target, target_options
 from luludb.cli.texts import one_line
 from luludb.errors import NotFound
+from luludb.limits import NAME_COLUMNS_MIN
 
 if TYPE_CHECKING:
     from luludb.model import Session
 
 _LISTED_BY_DEFAULT = 100
 _GAP = 2
-_NAME_WIDTH_MIN = 8
 
 
 @click.group
@@ -188,7 +188,7 @@ def _print_table(found: Sequence[Session]) -> None:
     table.add_column(width=status_width, overflow="ellipsis", no_wrap=True)
     table.add_column(width=created_width, overflow="ellipsis", no_wrap=True)
     table.add_column(
-        width=max(console.width - taken, _NAME_WIDTH_MIN), overflow="ellipsis", no_wrap=True
+        width=max(console.width - taken, NAME_COLUMNS_MIN), overflow="ellipsis", no_wrap=True
     )
     table.add_row("ID", "STATUS", "CREATED", "NAME", style="bold")
     for row in texts:

@@ -1,5 +1,6 @@
 """The command line against a real daemon: what it prints, where, and how it ends."""
 
+import fcntl
 import json
 import os
 import pty
@@ -8,6 +9,8 @@ import select
 import signal
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -334,6 +337,7 @@ def test_a_reader_that_leaves_ends_the_command_quietly(home):
     assert (process.returncode, complaints) == (0, b"")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="platform: needs /proc")
 def test_an_interrupt_ends_with_130_and_no_traceback(home):
     id = created(home, "s")
     process = subprocess.Popen(
@@ -346,6 +350,8 @@ def test_an_interrupt_ends_with_130_and_no_traceback(home):
     with process:
         _wait_until_it_reads_standard_input(process)
         process.send_signal(signal.SIGINT)
+        # Python sees a signal that comes just before it blocks in a read only after that read.
+        process.stdin.close()
         complaints = process.stderr.read()
 
     assert process.returncode == 130
@@ -353,15 +359,21 @@ def test_an_interrupt_ends_with_130_and_no_traceback(home):
 
 
 def _wait_until_it_reads_standard_input(process):
-    """A pipe that is filled to the brim has room again once its reader has read."""
-    os.set_blocking(process.stdin.fileno(), False)
-    try:
-        while True:
-            os.write(process.stdin.fileno(), b"x" * 65536)
-    except BlockingIOError:
-        pass
-    _, writable, _ = select.select([], [process.stdin], [], DEADLINE_S)
-    assert writable
+    """Until it has read what was written and sleeps in its next read.
+
+    A signal that comes between two reads is only seen after the second: Python looks for signals
+    when a call returns, and this one would not.
+    """
+    process.stdin.write(b"read this")
+    process.stdin.flush()
+    unread = bytearray(4)
+    deadline_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline_s:
+        fcntl.ioctl(process.stdin, termios.FIONREAD, unread)
+        state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        if not int.from_bytes(unread, sys.byteorder) and state == "S":
+            return
+    pytest.fail("it does not read its standard input")
 
 
 def test_on_a_terminal_of_80_columns_ids_are_whole_and_no_line_is_wider(home):
