@@ -87,7 +87,7 @@ READ_CONNECTIONS_IDLE_MAX: Final = 8
 READ_BUSY_TIMEOUT_MS: Final = 5000
 
 # What the command line shows.
-NAME_COLUMNS_MIN: Final = 8  # of a name in a table on a narrow terminal
+NAME_CHARACTERS_SHOWN_MIN: Final = 8  # of a name in a table on a narrow terminal
 
 # Files.
 SOCKET_PATH_BYTES_MAX_LINUX: Final = 107

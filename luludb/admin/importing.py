@@ -74,7 +74,8 @@ class Import:
     def __init__(self, client: Client) -> None:
         self.summary = Summary()
         self._client = client
-        self._under_way: deque[_Submitted | Refusal] = deque()
+        self._under_way: deque[_Submitted | _There | Refusal] = deque()
+        self._looks_first = False
         self._characters = 0
 
     def add(self, rows: Iterable[Row | Refusal]) -> None:
@@ -93,9 +94,17 @@ class Import:
     def _send(self, row: Row | Refusal) -> None:
         if isinstance(row, Refusal):
             self._under_way.append(row)
-            return
-        self._characters += _characters(row)
-        self._under_way.append(_Submitted(row, _submit(self._client, row)))
+        elif self._looks_first and self._is_there(row):
+            self._under_way.append(_There(row.line))
+        else:
+            self._characters += _characters(row)
+            self._under_way.append(_Submitted(row, _submit(self._client, row)))
+
+    def _is_there(self, row: Row) -> bool:
+        kept = _kept(self._client, row.content)
+        # Where rows begin to be missing a look at each would double the work.
+        self._looks_first = kept is not None
+        return kept is not None and _are_same(row.content, kept)
 
     def _is_full(self) -> bool:
         return len(self._under_way) >= WINDOW_COMMANDS_MAX or self._characters > CLIENT_BYTES_MAX
@@ -104,43 +113,52 @@ class Import:
         if not self._under_way:
             return False
         first = self._under_way[0]
-        return isinstance(first, Refusal) or first.body.done()
+        return not isinstance(first, _Submitted) or first.body.done()
 
     def _settle_first(self) -> None:
         match self._under_way.popleft():
-            case Refusal() as refusal:
+            case Refusal(line) as refusal:
                 self.summary.refused.append(refusal)
-                self.summary.line = refusal.line
+            case _There(line):
+                self.summary.skipped += 1
             case _Submitted(row, body):
+                line = row.line
                 self._characters -= _characters(row)
                 self._settle(row, body)
-                self.summary.line = row.line
+        self.summary.line = line
 
     def _settle(self, row: Row, body: Future[dict[str, Any]]) -> None:
         try:
             body.result()
-        except AlreadyExists as error:
-            self._compare(row, error)
         except LuludbError as error:
             if error.code not in _REFUSING_CODES:
                 raise
-            self.summary.refused.append(Refusal(row.line, error.code, error.message))
+            self._judge(row, error)
         else:
             if isinstance(row.content, Session):
                 self.summary.sessions_added += 1
             else:
                 self.summary.messages_added += 1
 
-    def _compare(self, row: Row, error: AlreadyExists) -> None:
+    def _judge(self, row: Row, error: LuludbError) -> None:
+        """Tell a row that is there already from a conflict and from one that is refused."""
         kept = _kept(self._client, row.content)
-        if kept is None:  # deleted by somebody since
-            self.summary.refused.append(Refusal(row.line, error.code, error.message))
-        elif _are_same(row.content, kept):
+        if kept is not None and _are_same(row.content, kept):
             self.summary.skipped += 1
-        else:
+            # An import that is repeated meets what it added: no need to send all of it again.
+            self._looks_first = True
+        elif kept is not None and isinstance(error, AlreadyExists):
             self.summary.conflicts += 1
             if len(self.summary.conflict_lines) < LINES_SHOWN_MAX:
                 self.summary.conflict_lines.append(row.line)
+        else:
+            self.summary.refused.append(Refusal(row.line, error.code, error.message))
+
+
+class _There(NamedTuple):
+    """The line of a row that was found there, and the same, before it was sent."""
+
+    line: int
 
 
 class _Submitted(NamedTuple):
@@ -167,11 +185,13 @@ def _columns(content: Session | Message, columns: tuple[str, ...]) -> dict[str, 
 
 
 def _kept(client: Client, content: Session | Message) -> Session | Message | None:
-    match content:
-        case Session(id=id):
-            return client.get_session(id)
-        case Message(id=id):
-            return client.get_message(id)
+    """The row of the same id, or None; no row has an id that cannot be asked for."""
+    try:
+        if isinstance(content, Session):
+            return client.get_session(content.id)
+        return client.get_message(content.id)
+    except InvalidRequest:
+        return None
 
 
 def _are_same(given: Session | Message, kept: Session | Message) -> bool:

@@ -13,7 +13,7 @@ from luludb.cli import tables
 from luludb.cli.options import Target, as_json, pass_target, target_options
 from luludb.cli.texts import one_line
 from luludb.errors import NotFound
-from luludb.limits import NAME_COLUMNS_MIN
+from luludb.limits import NAME_CHARACTERS_SHOWN_MIN
 
 if TYPE_CHECKING:
     from luludb.model import Session
@@ -188,7 +188,9 @@ def _print_table(found: Sequence[Session]) -> None:
     table.add_column(width=status_width, overflow="ellipsis", no_wrap=True)
     table.add_column(width=created_width, overflow="ellipsis", no_wrap=True)
     table.add_column(
-        width=max(console.width - taken, NAME_COLUMNS_MIN), overflow="ellipsis", no_wrap=True
+        width=max(console.width - taken, NAME_CHARACTERS_SHOWN_MIN),
+        overflow="ellipsis",
+        no_wrap=True,
     )
     table.add_row("ID", "STATUS", "CREATED", "NAME", style="bold")
     for row in texts:

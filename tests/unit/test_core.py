@@ -183,7 +183,7 @@ def test_without_an_answer_it_is_sent_again_by_the_timer(driver: Driver) -> None
 
     driver.wait(RESEND_S - 0.1)
     early = driver.write()
-    due_s = driver.core.wakeup_s()
+    due_s = driver.core.due_s
     driver.wait(0.2)
 
     assert (early, driver.write()) == ([], [(1, 0)])
@@ -241,7 +241,7 @@ def test_pauses_grow_up_to_their_bound(driver: Driver) -> None:
     for _ in range(8):
         driver.write()
         driver.reply(1, refused("busy"))
-        pauses.append(driver.core.wakeup_s() - driver.now_s)
+        pauses.append(driver.core.due_s - driver.now_s)
         driver.wait(pauses[-1])
 
     assert pauses == sorted(pauses)

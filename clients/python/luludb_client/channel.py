@@ -17,6 +17,7 @@ from luludb_client.zmtp import Decoder, TransportError, encode_frame, encode_ope
 
 _OPENING = encode_opening("DEALER")
 _IPC = "ipc://"
+_READ_AND_WRITE = select.POLLIN | select.POLLOUT
 
 
 def start_advice(home: Home) -> str:
@@ -51,7 +52,7 @@ class Channel:
         self._core = core
         self._socket: socket.socket | None = None
         self._decoder = Decoder()
-        self._rest = memoryview(b"")
+        self._rest = b""
         self._under_way: Frame | None = None  # being written now; None again when that is noted
         self._is_inside = False
         self._is_broken = False
@@ -66,7 +67,7 @@ class Channel:
         """The descriptor to poll and the events of interest, or None without a connection."""
         if self._socket is None:
             return None
-        return self._socket.fileno(), select.POLLIN | (select.POLLOUT if self.wants_write else 0)
+        return self._socket.fileno(), _READ_AND_WRITE if self.wants_write else select.POLLIN
 
     def wakeup_s(self) -> float:
         """When `advance` has something to do although nothing was received."""
@@ -79,11 +80,13 @@ class Channel:
     def advance(self, now_s: float) -> None:
         """Connect where that is due, and write what there is to write."""
         self._enter()
-        self._core.tick(now_s)
-        if self._core.wants_reconnect and self._socket is not None:
+        if now_s >= self._core.due_s:
+            self._core.tick(now_s)
+        if self._socket is None:
+            if now_s >= self.wakeup_s():
+                self._connect(now_s)
+        elif self._core.wants_reconnect:
             self._drop(now_s)
-        if self._socket is None and now_s >= self.wakeup_s():
-            self._connect(now_s)
         if self._socket is not None and not self._is_broken:
             self._write(now_s)
         self._is_inside = False
@@ -131,7 +134,8 @@ class Channel:
             self._is_inside = False
 
     def _enter(self) -> None:
-        self.mend()
+        if self._is_inside:
+            self.mend()
         self._is_inside = True
         if self._is_broken and not self.is_polled:
             self._drop(self._retry_s)
@@ -155,7 +159,7 @@ class Channel:
             f"daemon (pid {discovery.pid}) does not answer", is_there=True
         )
         self._core.connected(now_s)
-        self._rest = memoryview(_OPENING)
+        self._rest = _OPENING
 
     def _failed(self, why: str, now_s: float) -> None:
         self._core.unavailable = self._unavailable(why)
@@ -169,7 +173,7 @@ class Channel:
     def _write(self, now_s: float) -> None:
         assert self._socket is not None
         while not self.wants_write:
-            data: bytes | memoryview = self._rest
+            data = self._rest
             frame = None
             if not data:
                 if not self._decoder.is_ready:
@@ -181,7 +185,7 @@ class Channel:
             if not self._send(data, frame, now_s):
                 return
 
-    def _send(self, data: bytes | memoryview, frame: Frame | None, now_s: float) -> bool:
+    def _send(self, data: bytes, frame: Frame | None, now_s: float) -> bool:
         assert self._socket is not None
         self._under_way = frame
         try:
@@ -197,8 +201,8 @@ class Channel:
         if frame is not None:
             self._core.began(frame, now_s)
             self._under_way = None
-        self._rest = memoryview(data)[sent:]
-        self.wants_write = bool(self._rest)
+        self.wants_write = sent < len(data)
+        self._rest = data[sent:] if self.wants_write else b""
         return True
 
     def _receive(self, connection: socket.socket, now_s: float) -> None:
@@ -229,7 +233,7 @@ class Channel:
             return
         was_ready = self._core.is_ready
         self._core.disconnected()
-        self._rest = memoryview(b"")
+        self._rest = b""
         self.wants_write = False
         if not self._is_broken:
             self._retry_s = now_s

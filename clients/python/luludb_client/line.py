@@ -190,6 +190,20 @@ class Line:
                 return flight
         return None
 
+    def only_open(self, seq: int) -> Command | None:
+        """The command of `seq` where it is all that is open and was sent once; else None."""
+        if len(self.open) == 1 and len(self.flights) == 1:
+            command = self.open.get(seq)
+            if command is not None and command.flight is self.flights[0]:
+                return command
+        return None
+
+    def remove_only(self, command: Command) -> None:
+        """Take out what `only_open` gave, with its flight."""
+        self.bytes -= len(command.content)
+        self.open.clear()
+        self.flights.clear()
+
     def overtaken(self, flight: Flight) -> None:
         """Take away, as lost, the flights that were sent before `flight`."""
         while self.flights[0] is not flight:

@@ -169,7 +169,7 @@ class Link:
     def _lead(self, now_s: float, deadline_s: float) -> None:
         """Wait for something to happen, receive it, and write what that allows."""
         channel = self._channel
-        wakeup_s = min(deadline_s, self._core.wakeup_s(), channel.wakeup_s())
+        wakeup_s = min(deadline_s, self._core.due_s, channel.wakeup_s())
         wait_s = min(max(0.0, wakeup_s - now_s), POLL_S_MAX)
         poll = self._watched(channel.interest)
         self._led_until_s = wakeup_s
@@ -236,7 +236,7 @@ class Link:
         interest = self._channel.interest
         if (
             interest != self._polled
-            or min(self._core.wakeup_s(), self._channel.wakeup_s()) < self._led_until_s
+            or min(self._core.due_s, self._channel.wakeup_s()) < self._led_until_s
         ):
             self._ring_leader()
 
