@@ -46,12 +46,12 @@ def status(target: Target, *, as_json: bool) -> None:
     if as_json:
         tables.print_json(found)
     elif tables.is_terminal():
-        tables.print_pairs(list(_readable(found)))
+        tables.print_pairs(list(readable(found)))
     else:
         tables.print_pairs([(name, str(value)) for name, value in found.items()])
 
 
-def _readable(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def readable(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Names and values as a person reads them, with the percentiles of one figure on one line."""
     for name, value in found.items():
         stem, _, percentile = name.rpartition("_")

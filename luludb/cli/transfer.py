@@ -92,8 +92,8 @@ def _print_summary(summary: Summary, elapsed_s: float) -> None:
         tables.print_line(f"skipped {_count(summary.skipped, 'row')}: there already, and the same")
     if summary.conflicts:
         tables.print_line(
-            f"left {_count(summary.conflicts, 'conflict')} as they are: the id is there with other"
-            f" columns; {_lines(summary.conflict_lines, summary.conflicts)}"
+            f"left {_count(summary.conflicts, 'conflict')} alone: the id is there with other"
+            f" columns, {_lines(summary.conflict_lines, summary.conflicts)}"
         )
     if summary.refused:
         tables.print_line(f"refused {_count(len(summary.refused), 'line')}:")

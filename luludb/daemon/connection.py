@@ -14,7 +14,9 @@ from luludb.errors import StartRefused, StorageFailed
 from luludb.home import Home
 from luludb.limits import (
     JOURNAL_BYTES_KEPT_MAX,
+    LOCK_FORGOTTEN_S,
     LOCK_RETRY_MS_MAX,
+    LOCK_WAIT_AGAIN_MS_MAX,
     LOCK_WAIT_LOGGED_MS,
     LOCK_WAIT_MS_MAX,
 )
@@ -43,6 +45,8 @@ class LockWait:
         self._home = home
         self._stop_requested = stop_requested
         self._started_s = 0.0
+        self._wait_ms = LOCK_WAIT_MS_MAX
+        self._gave_up_s = -float(LOCK_FORGOTTEN_S)
         self._logged = False
 
     def __call__(self, attempt: int) -> bool:
@@ -53,6 +57,10 @@ class LockWait:
             self.waits_total += 1
             self._started_s = time.monotonic()
             self._logged = False
+            # Who was refused sends again at once. Another full wait each time would leave no
+            # moment for anything else, hello and ping too.
+            kept = self._started_s - self._gave_up_s < LOCK_FORGOTTEN_S
+            self._wait_ms = LOCK_WAIT_AGAIN_MS_MAX if kept else LOCK_WAIT_MS_MAX
         waited_ms = (time.monotonic() - self._started_s) * 1000
         if waited_ms >= LOCK_WAIT_LOGGED_MS and not self._logged:
             self._logged = True
@@ -61,7 +69,8 @@ class LockWait:
                 self._holder(),
                 self._home.database,
             )
-        if waited_ms >= LOCK_WAIT_MS_MAX or self._stop_requested():
+        if waited_ms >= self._wait_ms or self._stop_requested():
+            self._gave_up_s = time.monotonic()
             return False
         time.sleep(min(attempt + 1, LOCK_RETRY_MS_MAX) / 1000)
         return True

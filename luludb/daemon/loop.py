@@ -174,6 +174,8 @@ class Daemon:
             if sockets.wait(POLL_MS_MAX):
                 self._note_queue_wait(before_s, time.monotonic())
                 self._turn(sockets)
+            else:
+                self._drained_s = time.monotonic()  # nothing waited until now
             now_s = time.monotonic()
             if now_s >= guard_s:
                 guard_s = now_s + GUARD_S

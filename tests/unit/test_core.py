@@ -271,6 +271,30 @@ def test_a_kept_reply_counts_whenever_it_comes(driver: Driver) -> None:
     assert driver.write() == []
 
 
+def test_the_last_open_command_of_a_pipeline_gets_its_own_part_of_the_reply(
+    driver: Driver,
+) -> None:
+    commands = [driver.submit(), driver.submit()]
+    driver.write()
+    driver.reply(2, done(2))
+
+    driver.core.receive(pipeline(1, done(1), done(2)), driver.now_s)
+
+    assert [each.outcome for each in commands] == [{"rev": 1}, {"rev": 2}]
+
+
+def test_disk_full_that_nobody_waits_for_is_tried_again_after_a_pause(driver: Driver) -> None:
+    driver.submit(timeout_s=1.0)
+    driver.write()
+    driver.wait(1.0)
+    driver.reply(1, refused("disk_full"))
+
+    at_once = driver.write()
+    driver.wait(RETRY_PAUSE_S_MAX)
+
+    assert (at_once, driver.write()) == ([], [(1, 0)])
+
+
 def test_disk_full_ends_the_call_once_a_new_hello_shows_that_it_was_not_applied(
     driver: Driver,
 ) -> None:
@@ -512,6 +536,21 @@ def test_unanswered_commands_of_a_forgotten_client_are_never_sent_again(driver: 
 
     assert isinstance(command.outcome, OutcomeUnknown)
     assert driver.write() == []
+
+
+def test_a_forgotten_client_with_acknowledged_commands_lost_nothing(driver: Driver) -> None:
+    driver.submit()
+    driver.write()
+    driver.reply(1, done(1))
+
+    driver.core.disconnected()
+    driver.connect(registered=True, last_rev=1)
+    driver.core.disconnected()
+    driver.connect(registered=True, last_rev=1)
+    driver.submit()
+
+    assert driver.core.fatal is None
+    assert driver.write() == [(1, 0)]
 
 
 def test_an_answer_to_the_old_id_does_not_count_for_the_new_one(driver: Driver) -> None:

@@ -65,6 +65,15 @@ def test_a_command_to_be_sent_again_goes_alone_where_a_later_one_is_still_under_
     assert [each.seq for each in run] == [1]
 
 
+def test_a_frame_has_no_gap_where_a_later_command_was_answered() -> None:
+    line = line_of(3)
+    flight = send(line, 2)
+    line.landed(flight)
+    line.remove(line.open[2])
+
+    assert [each.seq for each in line.next_run()] == [1]
+
+
 def test_new_commands_follow_in_the_frame_where_all_open_ones_are_sent_again() -> None:
     line = line_of(3)
     flight = send(line, 2)

@@ -19,7 +19,6 @@ from luludb.errors import (
     DiskFull,
     InvalidRequest,
     LuludbError,
-    OutcomeUnknown,
     OutOfOrder,
     ProtocolMismatch,
     SequenceReused,
@@ -40,6 +39,7 @@ from luludb.model import PROTOCOL
 from luludb.wire import Reply, decode_reply, encode_content, encode_pipeline, encode_request
 from luludb_client.hello import Hello, Seen, read_hello
 from luludb_client.line import Command, Line, Outcome
+from luludb_client.outcomes import answers_of, copy_of, outcome_unknown, protocol_message
 
 _HELLO = encode_content("hello", {})
 _UNKEPT_CODES = PASSING_CODES | ORDER_CODES
@@ -95,7 +95,7 @@ class Core:
             DataLoss, ProtocolMismatch: this client has ended.
         """
         if self.fatal is not None:
-            raise _copy(self.fatal)
+            raise copy_of(self.fatal)
         self.line.add(command)
         look_s = command.deadline_s - command.margin_s
         if look_s < self._look_s:
@@ -165,7 +165,7 @@ class Core:
             self.wants_reconnect = True
             return
         if reply.protocol != PROTOCOL:
-            self._stop(ProtocolMismatch(_protocol_message(reply.protocol)))
+            self._stop(ProtocolMismatch(protocol_message(reply.protocol)))
         elif reply.seq == 0:
             self._receive_control(reply, now_s)
         else:
@@ -198,7 +198,7 @@ class Core:
             self._finish(command, self._unsent_error())
         else:
             command.is_ending = False
-            self._decide(command, _outcome_unknown(command))
+            self._decide(command, outcome_unknown(command))
 
     def abandon_all(self) -> None:
         """End every command, as `abandon` does."""
@@ -227,7 +227,7 @@ class Core:
             self._decide(command, reply.body)
             self.line.remove_only(command)
             return
-        answers, count = _answers(reply)
+        answers, count = answers_of(reply)
         flight = self.line.match(reply.seq, count)
         if flight is not None and count is None and len(flight.commands) > 1:
             self.line.landed(flight)
@@ -341,14 +341,14 @@ class Core:
         self._pause(now_s)
         if isinstance(error, DiskFull):
             for command in list(self.line.unsent):
-                self._finish(command, _copy(error))
+                self._finish(command, copy_of(error))
 
     def _judge(self, hello: Hello | None) -> None:
         if hello is None:
             self._stop(ProtocolMismatch("the daemon's answer to hello is not of protocol 1"))
             return
         if hello.protocol != PROTOCOL:
-            self._stop(ProtocolMismatch(_protocol_message(hello.protocol)))
+            self._stop(ProtocolMismatch(protocol_message(hello.protocol)))
             return
         if (loss := self._seen.loss(hello)) is not None:
             self._stop(DataLoss(loss))
@@ -369,7 +369,7 @@ class Core:
             if command.is_unknown and command.times_sent == 1:
                 unsent.append(command)
             else:
-                self._finish(command, _outcome_unknown(command))
+                self._finish(command, outcome_unknown(command))
         self.line.take_back(unsent, 0)
         self._seen.forgotten()
         self.client_id = self._new_client_id()
@@ -393,9 +393,9 @@ class Core:
 
     def _unsent_error(self) -> LuludbError:
         if self.fatal is not None:
-            return _copy(self.fatal)
+            return copy_of(self.fatal)
         if self._refusal is not None:
-            return _copy(self._refusal)
+            return copy_of(self._refusal)
         return DaemonUnavailable(self.unavailable)
 
     def _stop(self, error: LuludbError) -> None:
@@ -403,7 +403,7 @@ class Core:
         self.fatal = error
         self.wants_reconnect = True
         for command in [*self.line.open.values(), *self.line.unsent]:
-            self._finish(command, _copy(error))
+            self._finish(command, copy_of(error))
 
     def _finish(self, command: Command, outcome: Outcome) -> None:
         # In this order: if a signal handler's exception comes between, the command is still in
@@ -416,38 +416,3 @@ class Core:
             command.outcome = outcome
             self.line.waiting -= 1
             self.ended.append(command)
-
-
-def _answers(reply: Reply) -> tuple[list[tuple[int, dict[str, Any]]], int | None]:
-    """The `(status, body)` of each command that a reply answers, and how many those are.
-
-    The number is None where the frame was answered as a whole, which may have held several.
-    """
-    replies = reply.body.get("replies")
-    if reply.status or type(replies) is not list:
-        return [(reply.status, reply.body)], None if reply.status else 1
-    answers = [
-        (answer[0], answer[1])
-        for answer in replies
-        if type(answer) is list and len(answer) >= 2 and type(answer[1]) is dict
-    ]
-    return answers if len(answers) == len(replies) else [], len(replies)
-
-
-def _copy(error: LuludbError) -> LuludbError:
-    """The same error for another caller: a traceback belongs to one."""
-    return type(error)(error.message, code=error.code)
-
-
-def _outcome_unknown(command: Command) -> OutcomeUnknown:
-    named = f", id {command.id}" if command.id is not None else ""
-    return OutcomeUnknown(
-        f"command was sent (seq {command.seq}{named}) and no answer came in time;"
-        " it may have been applied",
-        seq=command.seq,
-        id=command.id,
-    )
-
-
-def _protocol_message(protocol: int) -> str:
-    return f"the daemon speaks protocol {protocol}; this client speaks {PROTOCOL}"

@@ -191,10 +191,11 @@ class Line:
         return None
 
     def only_open(self, seq: int) -> Command | None:
-        """The command of `seq` where it is all that is open and was sent once; else None."""
+        """The command of `seq` where it is all that is open and flew once and alone; else None."""
         if len(self.open) == 1 and len(self.flights) == 1:
             command = self.open.get(seq)
-            if command is not None and command.flight is self.flights[0]:
+            flight = self.flights[0]
+            if command is not None and command.flight is flight and len(flight.commands) == 1:
                 return command
         return None
 

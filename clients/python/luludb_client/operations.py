@@ -100,8 +100,8 @@ def free_operation(op: str, args: Mapping[str, Any]) -> Operation[dict[str, Any]
     for value in checked.values():
         if type(value) is not str:
             _check_sendable(value, 0)
-    if op in _CREATING_OPS:
-        checked.setdefault("id", new_id())
+    if op in _CREATING_OPS and "id" not in checked:
+        checked["id"] = new_id()
     elif op == TRANSACTION:
         checked["commands"] = _with_ids(checked.get("commands"))
     return Operation(op, checked, lambda body: body)
