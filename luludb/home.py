@@ -126,6 +126,7 @@ def prepare_home(home: Home) -> list[str]:
         for directory in (home.path, home.run, home.log):
             directory.mkdir(mode=_PRIVATE_DIRECTORY, exist_ok=True)
             messages += _tighten(directory, _PRIVATE_DIRECTORY)
+        _refuse_link(home)
         for file in (home.database, home.wal, home.shared_memory, home.lock, home.settings):
             # SQLite gives -wal and -shm the mode of the database, whatever the umask.
             if file.exists():
@@ -144,6 +145,15 @@ def _refuse_network_file_system(home: Home) -> None:
         raise StartRefused(
             f"{home.path} lies on a network file system ({kind}), where SQLite's locks and shared"
             " memory do not work; choose a home on a local disk with --home or LULUDB_HOME"
+        )
+
+
+def _refuse_link(home: Home) -> None:
+    """The lock guards what is in the home alone, and SQLite puts the log beside a link's target."""
+    if home.database.is_symlink():
+        raise StartRefused(
+            f"{home.database} is a symbolic link to {home.database.readlink()}, which the daemons of"
+            " two homes could write to at once; put the file itself into the home"
         )
 
 

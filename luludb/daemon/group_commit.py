@@ -141,7 +141,22 @@ class GroupCommit:
                 raise StorageFailed(f"ROLLBACK failed: {error}") from error
 
     def forget_unused_clients(self) -> None:
-        """Delete some clients that sent nothing for `client_days_kept` days of running time."""
+        """Delete some clients that sent nothing for `client_days_kept` days of running time.
+
+        Where another program holds the lock, or the disk is full, it is left for the next time.
+
+        Raises:
+            StorageFailed: the disk failed.
+        """
+        try:
+            self._forget_unused_clients()
+        except (BatchLost, apsw.FullError):
+            self.undo()
+            self.clients.registered = ledger.count_clients(self.connection)
+        except apsw.Error as error:
+            raise StorageFailed(f"unused clients cannot be forgotten: {error}") from error
+
+    def _forget_unused_clients(self) -> None:
         before_s = self.running_s() - self._settings.client_days_kept * _DAY_S
         unused = ledger.unused_clients(self.connection, before_s, CLIENTS_FORGOTTEN_MAX)
         if not unused:

@@ -188,6 +188,9 @@ class Daemon:
     def _turn(self, sockets: Sockets, refusal: LuludbError | None = None) -> None:
         self._drained_s = time.monotonic()
         turn = self._writer.turn(sockets.drain(), refusal or self._checkpoints.overload())
+        if turn.batches:
+            # SQLite reports success to a file that is no longer there.
+            self._files.check_places()
         sockets.send(turn.replies)
         sockets.publish(turn.batches)
         self._checkpoints.run_if_due()

@@ -137,6 +137,7 @@ class OpenTransaction:
             )
         except apsw.ConstraintError as error:
             raise self._refusal(error, f"message {id}", command.session_id) from error
+        self._check_inserted(f"message {id}")
         message = {
             "id": id,
             "session_id": command.session_id,
@@ -159,6 +160,7 @@ class OpenTransaction:
             sessions.insert(self._connection, session)
         except apsw.ConstraintError as error:
             raise self._refusal(error, f"session {session.id}", None) from error
+        self._check_inserted(f"session {session.id}")
         return {"rev": self._changed(command, session.id, None), "session": _as_map(session)}
 
     def _update_session(self, command: UpdateSession) -> Body:
@@ -203,6 +205,12 @@ class OpenTransaction:
         op = OP_OF_COMMAND[type(command)]
         self.changes.append((self.rev, op, session_id, message_id, self._at))
         return self.rev
+
+    def _check_inserted(self, subject: str) -> None:
+        # A trigger of somebody else's may leave a row out without an error: RAISE(IGNORE),
+        # sqlite.org/lang_createtrigger.html.
+        if not self._connection.changes():
+            raise BatchLost(LuludbError(f"a trigger in the database left {subject} out"))
 
     def _refusal(
         self, error: apsw.ConstraintError, subject: str, session_id: str | None

@@ -105,7 +105,7 @@ def test_kept_replies_outlive_the_daemon(fresh_home, rows, ending):
 def test_kept_replies_of_many_batches_are_all_found_again_after_a_kill(fresh_home):
     """Acknowledged replies make room for later ones; those above stay, whichever row they use."""
     seed = random.randrange(1 << 32)
-    print("seed", seed)  # noqa: T201  # shown where the test fails
+    print("seed", seed)  # shown where the test fails
     choose = random.Random(seed)
     with contextlib.ExitStack() as stack:
         frames = {}
