@@ -152,8 +152,8 @@ def _refuse_link(home: Home) -> None:
     """The lock guards what is in the home alone, and SQLite puts the log beside a link's target."""
     if home.database.is_symlink():
         raise StartRefused(
-            f"{home.database} is a symbolic link to {home.database.readlink()}, which the daemons of"
-            " two homes could write to at once; put the file itself into the home"
+            f"{home.database} is a symbolic link to {home.database.readlink()}, which the daemons"
+            " of two homes could write to at once; put the file itself into the home"
         )
 
 

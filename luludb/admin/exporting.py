@@ -22,6 +22,7 @@ class Export:
     Attributes:
         sessions: how many sessions were given out so far.
         messages: how many messages were given out so far.
+        orphans: how many messages were left out at the end, since their session does not exist.
 
     Raises:
         NotFound: there is no session `session_id`.
@@ -30,6 +31,7 @@ class Export:
     def __init__(self, replica: Replica, *, session_id: str | None = None) -> None:
         self.sessions = 0
         self.messages = 0
+        self.orphans = 0
         self._replica = replica
         self._only = None
         if session_id is not None:
@@ -46,6 +48,8 @@ class Export:
             for message in messages:
                 self.messages += 1
                 yield row_line(message)
+        if self._only is None:
+            self.orphans = self._replica.count_orphans()
 
 
 @contextmanager

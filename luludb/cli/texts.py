@@ -11,9 +11,12 @@ _UNSAFE = re.compile(
 )
 
 
-def one_line(text: str) -> str:
-    r"""`text` with each control character written out, as `\n` or `\x1b`."""
-    return _UNSAFE.sub(_written_out, text)
+def one_line(text: object) -> str:
+    r"""`text` with each control character written out, as `\n` or `\x1b`.
+
+    A row of another program may hold no text at all, such as NULL for an id.
+    """
+    return _UNSAFE.sub(_written_out, str(text))
 
 
 def several_lines(text: str) -> str:

@@ -79,6 +79,11 @@ def export_file(target: Target, *, file: str, session: str | None, as_json: bool
             rows = tracked(rows, verb="exporting", noun="rows")
         with closing(rows), open_destination(file) as stream:
             stream.writelines(rows)
+    if running.orphans:
+        say(
+            f"left out {_count(running.orphans, 'message')} whose session does not exist;"
+            " `sqlite3` shows them"
+        )
     if file != "-" and as_json:
         tables.print_json({"sessions": running.sessions, "messages": running.messages})
     elif file != "-":

@@ -17,6 +17,7 @@ import apsw
 
 from luludb.errors import StartRefused, StorageFailed
 from luludb.home import Home
+from luludb.limits import FILE_CHUNK_BYTES
 from luludb.platform import machine_boot_id
 from luludb.tables import meta, schema
 from luludb.times import now_text
@@ -29,7 +30,7 @@ class FileGuard:
 
     def __init__(self, connection: apsw.Connection, home: Home) -> None:
         self._connection = connection
-        self._identities = {str(path): _identity(path) for path in (home.database, home.wal)}
+        self._identities = {path: _identity(path) for path in (home.database, home.wal)}
         self._database = home.database
         self._wal = home.wal
         self._database_bytes = home.database.stat().st_size
@@ -60,7 +61,7 @@ class FileGuard:
             )
 
     def check_places(self) -> None:
-        """Look whether the two files are where they were. Quick: 2 µs, before each answer.
+        """Look whether the two files are where they were. Quick enough for each answer: some 4 µs.
 
         Raises:
             StorageFailed: one was moved, replaced or removed.
@@ -91,7 +92,7 @@ def heed_failure(connection: apsw.Connection, home: Home) -> None:
     """Where storage failed last time, or the machine was booted since, check before going on.
 
     After an I/O error the log's pages may be in memory and not on the disk, whatever a later sync
-    says, so the whole log is copied into the database first.
+    says, so the whole log is written again and then copied into the database.
 
     Raises:
         StartRefused: the log could not be copied whole, or the database is damaged.
@@ -99,6 +100,7 @@ def heed_failure(connection: apsw.Connection, home: Home) -> None:
     failed = home.failure.exists()
     if failed:
         _log.warning("storage failed last time: %s", home.failure.read_text("utf-8").strip())
+        _write_log_again(connection, home)
         _checkpoint_all(connection, home)
     if failed or _machine_was_booted(connection):
         _log.info("checking the database")
@@ -111,6 +113,33 @@ def heed_failure(connection: apsw.Connection, home: Home) -> None:
     if failed:
         with contextlib.suppress(FileNotFoundError):
             home.failure.unlink()
+
+
+def _write_log_again(connection: apsw.Connection, home: Home) -> None:
+    """Write the log's bytes over themselves, under the write lock, and sync them.
+
+    A kernel may take pages for clean that it could not write (Rebello et al., USENIX ATC 2020),
+    and syncs them never again. A power cut while such a log is copied into the database would
+    leave half of the copy beside a log with a hole. SQLite has no lock on the log's file that
+    closing it here could drop.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        write_again(home.wal)
+    except OSError as error:
+        raise StorageFailed(f"{home.wal} cannot be written again: {error.strerror}") from error
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def write_again(path: Path) -> None:
+    """Write what is read of a file to the same place, and sync it."""
+    with path.open("r+b", buffering=0) as file:
+        at = 0
+        while chunk := file.read(FILE_CHUNK_BYTES):
+            os.pwrite(file.fileno(), chunk, at)
+            at += len(chunk)
+        os.fsync(file.fileno())
 
 
 def _checkpoint_all(connection: apsw.Connection, home: Home) -> None:
@@ -130,9 +159,9 @@ def _machine_was_booted(connection: apsw.Connection) -> bool:
     return before is not None and before != machine_boot_id()
 
 
-def _identity(path: str | Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
+        found = path.stat()
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino

@@ -90,3 +90,15 @@ def page(
             break
     cursor.close()  # a statement that is not at its end would pin its snapshot
     return rows
+
+
+def count_orphans(connection: Connection) -> int:
+    """How many messages name a session that does not exist. Looks at each session_id once."""
+    return int(
+        connection.execute(
+            f"""SELECT coalesce(sum(number), 0) FROM (
+                SELECT session_id, count(*) AS number FROM messages {_BY_SESSION}
+                WHERE session_id IS NOT NULL GROUP BY session_id
+            ) AS named WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE id = named.session_id)"""
+        ).fetchone()[0]
+    )

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import zmq
 
 from tests.peer import discovery
 from tests.serving import refused_start, serving
@@ -362,6 +363,34 @@ def test_tables_of_another_shape_are_refused_and_left_as_they_are(fresh_home):
     assert code == 1
     assert "title" in log
     assert (fresh_home / "lulu.db").read_bytes() == before
+
+
+def test_a_link_in_the_place_of_the_database_is_refused(fresh_home):
+    foreign(fresh_home / "elsewhere", OLD_SCHEMA)
+    (fresh_home / "lulu.db").symlink_to(fresh_home / "elsewhere" / "lulu.db")
+
+    code, log = refused_start(fresh_home)
+
+    assert code == 1
+    assert "symbolic link" in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("name", ["lulu.db", "lulu.db-wal"])
+def test_nothing_is_acknowledged_once_a_file_was_removed(fresh_home, connect, name):
+    with serving(fresh_home) as server:
+        peer = connect(fresh_home)
+        create = {"name": "n", "working_dir": "/w"}
+        assert peer.exchange("session.create", {"id": "s", **create}, seq=1).status == 0
+
+        (fresh_home / name).unlink()
+        peer.send("session.create", {"id": "t", **create}, seq=2)
+
+        assert server.wait_for_exit() == 4
+        assert name in server.log
+        peer.socket.rcvtimeo = 0
+        with pytest.raises(zmq.Again):
+            peer.receive()
 
 
 def test_an_empty_file_becomes_a_database(fresh_home, connect):

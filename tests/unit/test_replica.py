@@ -382,6 +382,34 @@ def test_what_is_no_database_is_an_error_of_ours(replica: Replica, home: Home) -
         replica.get_session("s")
 
 
+def test_a_text_that_is_not_utf_8_is_read_with_a_mark_in_its_place(
+    replica: Replica, writer: sqlite3.Connection
+) -> None:
+    add_session(writer, "s")
+    add_messages(writer, 1)
+    writer.execute("UPDATE messages SET content = CAST(x'61ff62' AS TEXT)")
+    writer.execute("INSERT INTO messages VALUES ('last', 's', 'user', 'é', 't')")
+
+    contents = [
+        message.content for message in replica.list_messages("s", after=None, limit=5, last=None)
+    ]
+
+    assert contents == ["a\ufffdb", "é"]
+
+
+def test_messages_without_a_session_are_counted(
+    replica: Replica, writer: sqlite3.Connection
+) -> None:
+    add_session(writer, "s")
+    add_messages(writer, 3)
+    assert replica.count_orphans() == 0
+
+    writer.execute("PRAGMA foreign_keys = OFF")
+    add_messages(writer, 2, "gone")
+
+    assert replica.count_orphans() == 2
+
+
 # Threads.
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from luludb import wire
 from luludb.errors import InvalidRequest
 from luludb.model import Outcome, Request
 from luludb.wire import (
@@ -280,3 +281,33 @@ def test_floats_of_either_width_are_the_same_content():
     long = msgpack.unpackb(b"\x81\xa1a\xcb" + struct.pack(">d", 0.5))
 
     assert content_digest("op", short) == content_digest("op", long)
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        pytest.param(b"\xdd" + (4_000_000).to_bytes(4) + b"\x90" * 4_000_000, id="one-list"),
+        pytest.param(
+            b"\xdc" + (61).to_bytes(2) + (b"\xdc\xff\xff" + b"\x90" * 65_535) * 61, id="lists"
+        ),
+        pytest.param(
+            b"\xdc" + (61).to_bytes(2) + (b"\xdc\xff\xff" + b"\x80" * 65_535) * 61, id="maps"
+        ),
+    ],
+)
+def test_millions_of_containers_are_refused_before_they_are_looked_at(commands, monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(wire, "_canonical", lambda value, _: looked_at.append(value))
+    frame = b"\x96\x01\xc4\x10" + bytes(16) + b"\x01\x00\xabtransaction\x81\xa8commands" + commands
+
+    with pytest.raises(InvalidRequest):
+        decode_request(frame)
+
+    assert not looked_at
+
+
+def test_as_many_commands_as_are_allowed_are_readable():
+    commands = [["message.append", {"session_id": "s", "role": "r", "content": "c" * 100}]] * 10_000
+    frame = msgpack.packb([1, bytes(16), 1, 0, "transaction", {"commands": commands}])
+
+    assert decode_request(frame).args == {"commands": commands}

@@ -410,3 +410,43 @@ def test_a_foreign_trigger_that_rolls_back_refuses_its_command_alone(
 
     assert statuses(replies) == [0, 0, "internal", 0]
     assert under_test.rows("SELECT content FROM messages") == [("good",)]
+
+
+@pytest.mark.parametrize("table", ["sessions", "messages"])
+def test_a_row_that_a_foreign_trigger_left_out_is_not_acknowledged(
+    under_test: WriterUnderTest, table: str
+) -> None:
+    under_test.rows(
+        f"""CREATE TRIGGER leave_out BEFORE INSERT ON {table} WHEN new.id = 'bad'
+        BEGIN SELECT RAISE(IGNORE); END"""
+    )
+    peer = Peer()
+
+    replies = under_test.turn(
+        peer.hello(), peer.session("s"), peer.session("bad"), peer.message("s", "a", id="bad")
+    )
+
+    refused = "internal"
+    expected = [refused, 0] if table == "sessions" else [0, refused]
+    assert statuses(replies) == [0, 0, *expected]
+    assert under_test.rows(f"SELECT count(*) FROM {table} WHERE id = 'bad'") == [(0,)]
+
+
+def test_clients_are_forgotten_later_where_a_foreign_writer_holds_the_lock(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "LOCK_WAIT_MS_MAX", 20)
+    under_test = WriterUnderTest(tmp_path, clock, client_days_kept=1)
+    under_test.turn(Peer().hello())
+    clock.now_s += 2 * 86400
+    foreign = apsw.Connection(str(tmp_path / "lulu.db"))
+    foreign.execute("BEGIN IMMEDIATE")
+
+    under_test.commit.forget_unused_clients()
+
+    assert under_test.commit.clients.registered == 1
+    foreign.execute("ROLLBACK")
+    foreign.close()
+    under_test.commit.forget_unused_clients()
+    assert under_test.commit.clients.registered == 0
+    under_test.close()

@@ -32,6 +32,7 @@ from luludb_client.operations import check_text
 
 Result = TypeVar("Result")
 _Identity = tuple[int, ...]
+_NOT_UTF_8 = "Could not decode to UTF-8"
 _BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -124,6 +125,10 @@ class Replica:
                 yield session
             place = page[-1][0]
 
+    def count_orphans(self) -> int:
+        """How many messages name a session that does not exist; other programs leave such."""
+        return self._read(messages.count_orphans)
+
     def close(self) -> None:
         """Close the connections; those in use are closed when they come back."""
         self._is_closed = True
@@ -153,7 +158,7 @@ class Replica:
         for attempt in range(1, READ_ATTEMPTS_MAX + 1):
             identity, connection = self._take()
             try:
-                result = read(connection)
+                result = _read_any_text(connection, read)
             except sqlite3.DatabaseError as error:
                 connection.close()
                 # "locked" while a WAL is recovered, and "disk I/O error" and "no such table" while
@@ -253,6 +258,26 @@ class Replica:
             self._pid = pid
 
 
+def _read_any_text(
+    connection: sqlite3.Connection, read: Callable[[sqlite3.Connection], Result]
+) -> Result:
+    """What `read` gives, also where another program left bytes that are not UTF-8 in a text.
+
+    Such bytes are read as U+FFFD. It is tried only then: a function that decodes each text costs
+    every read, and the daemon lets no such bytes in.
+    """
+    try:
+        return read(connection)
+    except sqlite3.OperationalError as error:
+        if not str(error).startswith(_NOT_UTF_8):
+            raise
+    connection.text_factory = lambda stored: stored.decode("utf-8", "replace")
+    try:
+        return read(connection)
+    finally:
+        connection.text_factory = str
+
+
 def _page_reader(
     session_id: str, place: int | None, rows_max: int
 ) -> Callable[[sqlite3.Connection], list[tuple[int, Message]]]:
@@ -278,4 +303,4 @@ def _sessions_reader(
 
 def _check_count(name: str, value: Any) -> None:
     if type(value) is not int or not 1 <= value <= INTEGER_MAX:
-        raise InvalidRequest(f"{name} is {value!r}; allowed is a whole number from 1")
+        raise InvalidRequest(f"{name} is {value!r}; allowed is 1 to {INTEGER_MAX}")
