@@ -188,8 +188,11 @@ def locked(home: Home) -> Iterator[None]:
                 f"pid {holder or '(not yet written)'} holds {home.lock}: a daemon already serves"
                 f" this home. Use it, or stop it first: kill {holder or 'PID'}"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise StartRefused(f"{home.lock} cannot be written: {error.strerror}") from error
         yield
     finally:
         os.close(descriptor)

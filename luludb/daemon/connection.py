@@ -123,6 +123,11 @@ def open_database(home: Home, lock_wait: LockWait) -> apsw.Connection:
         ) from error
     except (apsw.IOError, apsw.CantOpenError) as error:
         connection.close()
+        if getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_SHMSIZE:
+            raise StartRefused(
+                f"{home.shared_memory} cannot be extended, most often because the disk is full;"
+                " free some space"
+            ) from error
         raise StorageFailed(f"{home.database}: {error}") from error
     except BaseException:
         connection.close()

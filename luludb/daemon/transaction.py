@@ -245,7 +245,10 @@ def storage_error(error: apsw.Error) -> BatchLost | StorageFailed:
         | apsw.AuthError,
     ):
         return BatchLost(LuludbError(f"the database refused it: {error}"))
-    return StorageFailed(f"SQLite says: {error} (code {getattr(error, 'extendedresult', '?')})")
+    return StorageFailed(
+        f"SQLite says of lulu.db: {error} (code {getattr(error, 'extendedresult', '?')});"
+        " look at the disk and the system's log, then start the daemon again"
+    )
 
 
 def _result(command: SingleCommand, body: Body) -> Body:

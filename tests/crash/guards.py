@@ -1,0 +1,233 @@
+"""The guards of the program, and for each the test that turns red where it is taken out.
+
+`scripts/torture guards` takes each out of a copy of the program and runs its test there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COPIED = ("luludb", "clients", "scripts", "tests", "pyproject.toml")
+TEST_S_MAX = 240
+GREEN, RED = 0, 1  # pytest's exit codes; the others say that no test ran as it should
+
+
+class Guard(NamedTuple):
+    """What is replaced to take a guard out, and the test that must then turn red."""
+
+    name: str
+    file: str
+    text: str
+    replacement: str
+    test: str
+
+
+WRITER = "luludb/daemon/writer.py"
+EXACTLY_ONCE = "tests/system/test_exactly_once.py"
+GUARDS = (
+    Guard(
+        "a repeated command gets its first reply and is not applied",
+        WRITER,
+        "        if item.seq <= client.last_seq:\n            return self._repeat(client, item)\n",
+        "        if item.seq <= client.last_seq:\n            return self._apply(item, refusal)\n",
+        f"{EXACTLY_ONCE}::test_a_command_sent_again_gets_the_same_bytes_and_is_applied_once",
+    ),
+    Guard(
+        "other content under a used seq is refused",
+        WRITER,
+        "if digest != item.digest:",
+        "if False:",
+        f"{EXACTLY_ONCE}::test_other_content_is_sequence_reused_and_changes_nothing",
+    ),
+    Guard(
+        "a gap holds back what is behind it",
+        WRITER,
+        "if item.seq > client.last_seq + 1:",
+        "if False:",
+        f"{EXACTLY_ONCE}::test_a_gap_holds_back_everything_behind_it",
+    ),
+    Guard(
+        "frames left behind on an old connection are not applied",
+        WRITER,
+        "if client.connection != item.exchange.connection:",
+        "if False:",
+        f"{EXACTLY_ONCE}::test_frames_left_behind_on_a_connection_given_up_change_nothing",
+    ),
+    Guard(
+        "the window is bounded",
+        WRITER,
+        "if item.seq - client.acked > WINDOW_COMMANDS_MAX:",
+        "if False:",
+        "tests/system/test_protocol_errors.py::test_overloaded_above_a_window_of_256_commands",
+    ),
+    Guard(
+        "kept replies are bounded",
+        WRITER,
+        "if not client.may_keep(WINDOW_REPLY_BYTES_MAX):",
+        "if False:",
+        "tests/system/test_protocol_errors.py::test_overloaded_above_32_mebibytes_of_kept_replies",
+    ),
+    Guard(
+        "a batch that was lost runs again one command at a time",
+        WRITER,
+        "if len(items) == 1 or isinstance(lost.refusal, Busy):",
+        "if True:",
+        "tests/unit/test_writer.py::test_a_full_disk_in_a_batch_costs_the_command_that_does_not_fit_and_what_follows_it",
+    ),
+    Guard(
+        "the ledger is written in the data's own transaction",
+        "luludb/daemon/group_commit.py",
+        "        self.clients.write(self.running_s())\n",
+        "",
+        "tests/crash/test_kills.py::test_no_client_notices_that_the_daemon_is_killed_but_for_the_time",
+    ),
+    Guard(
+        "a daemon asks for the lock before it touches anything",
+        "luludb/home.py",
+        "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        "tests/system/test_daemon_life.py::test_a_second_daemon_is_refused_naming_the_first_which_goes_on_unharmed",
+    ),
+    Guard(
+        "files are private whatever the umask",
+        "luludb/daemon/loop.py",
+        "os.umask(0o077)",
+        "pass",
+        "tests/system/test_files.py::test_directories_are_0700_and_files_0600_whatever_the_umask",
+    ),
+    Guard(
+        "a moved or replaced file stops the daemon",
+        "luludb/daemon/guards.py",
+        "if _identity(path) != opened:",
+        "if False:",
+        "tests/unit/test_guards.py::test_a_file_that_is_no_longer_the_one_opened_stops_the_daemon",
+    ),
+    Guard(
+        "a commit at full waits for the disk",
+        "luludb/daemon/connection.py",
+        "'FULL' if full else 'NORMAL'",
+        "'NORMAL' if full else 'NORMAL'",
+        "tests/crash/test_power_cuts.py::test_at_full_no_acknowledged_commit_is_lost",
+    ),
+    Guard(
+        "an I/O error at COMMIT stops the daemon without a reply",
+        "luludb/daemon/writer.py",
+        "raise storage_error(error) from error",
+        "raise BatchLost(LuludbError(str(error))) from error",
+        "tests/crash/test_syscalls.py::test_a_sync_that_fails_ends_the_daemon_without_a_reply",
+    ),
+    Guard(
+        "replies to a peer that does not read are bounded",
+        "luludb/daemon/sockets.py",
+        "opened.set(zmq.SNDHWM, SOCKET_QUEUE_MESSAGES_MAX)",
+        "opened.set(zmq.SNDHWM, 0)",
+        "tests/fuzz/test_fuzz_daemon.py::test_clients_that_never_read_their_replies_hold_up_nobody_and_cost_bounded_memory",
+    ),
+    Guard(
+        "what a frame holds is looked at before it is used",
+        "luludb/wire.py",
+        "        and type(args) is dict\n",
+        "",
+        "tests/fuzz/test_fuzz_wire.py::test_any_frame_gets_one_answer",
+    ),
+    Guard(
+        "a running time that no wall clock moves decides who is forgotten",
+        "luludb/daemon/group_commit.py",
+        "clock: Callable[[], float] = time.monotonic,",
+        "clock: Callable[[], float] = time.time,",
+        "tests/crash/test_clock.py::test_no_client_is_forgotten_because_of_the_wall_clock",
+    ),
+    Guard(
+        "a stop takes what has arrived",
+        "luludb/daemon/loop.py",
+        "                self._answer_what_has_arrived(sockets)\n",
+        "",
+        "tests/system/test_daemon_life.py::test_what_had_arrived_before_the_signal_is_applied_and_answered",
+    ),
+    Guard(
+        "a client sends again what was not answered",
+        "clients/python/luludb_client/core.py",
+        "and now_s >= flight.sent_s + RESEND_S",
+        "and now_s < flight.sent_s",
+        "tests/unit/test_core.py::test_without_an_answer_it_is_sent_again_by_the_timer",
+    ),
+    Guard(
+        "another database is data loss",
+        "clients/python/luludb_client/hello.py",
+        "if self._database_id not in (None, hello.database_id):",
+        "if False:",
+        "tests/system/test_client_outages.py::test_another_database_is_data_loss_for_a_client_that_knew_the_first",
+    ),
+    Guard(
+        "a database that went back is data loss",
+        "clients/python/luludb_client/hello.py",
+        "if hello.last_rev < self._rev:",
+        "if False:",
+        "tests/unit/test_core.py::test_lost_writes_end_the_client",
+    ),
+)
+
+
+class GuardError(RuntimeError):
+    """Is raised where a guard cannot be taken out, or its test says nothing."""
+
+
+def take_out_each(guards: Sequence[Guard] = GUARDS) -> Iterator[tuple[Guard, bool]]:
+    """Take each guard out of a copy of the program. Yields whether its test turned red.
+
+    Raises:
+        GuardError: its text is not there once, or its test is not green as long as it is there.
+    """
+    with tempfile.TemporaryDirectory(prefix="lulu-guards-") as name:
+        copy = Path(name)
+        for part in COPIED:
+            if (ROOT / part).is_dir():
+                ignored = shutil.ignore_patterns("__pycache__", ".*")
+                shutil.copytree(ROOT / part, copy / part, ignore=ignored)
+            else:
+                shutil.copy(ROOT / part, copy / part)
+        for guard in guards:
+            yield guard, _turns_red(copy, guard)
+
+
+def _turns_red(copy: Path, guard: Guard) -> bool:
+    path = copy / guard.file
+    whole = path.read_text(encoding="utf-8")
+    if whole.count(guard.text) != 1:
+        raise GuardError(
+            f"{guard.name}: its text is {whole.count(guard.text)} times in {guard.file}"
+        )
+    if _run(copy, guard.test) != GREEN:
+        raise GuardError(f"{guard.name}: {guard.test} is not green with the guard in its place")
+    path.write_text(whole.replace(guard.text, guard.replacement), encoding="utf-8")
+    try:
+        code = _run(copy, guard.test)
+    finally:
+        path.write_text(whole, encoding="utf-8")
+    if code not in (GREEN, RED):
+        raise GuardError(f"{guard.name}: pytest ended with {code} for {guard.test}")
+    return code == RED
+
+
+def _run(copy: Path, test: str) -> int:
+    path = os.pathsep.join((str(copy), str(copy / "clients" / "python")))
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
+    try:
+        return subprocess.run(
+            command,
+            check=False,
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.DEVNULL,
+            timeout=TEST_S_MAX,
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return RED  # one that waits for ever has noticed

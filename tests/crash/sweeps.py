@@ -1,0 +1,82 @@
+"""Trial after trial, with a fault in each call that the daemon makes over a short workload."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from tests.crash.faults import Fault, Trial, try_fault
+
+Kind = tuple[str, str | None]
+"""A call, and the error with which it fails; None stands for a kill."""
+
+KINDS: tuple[Kind, ...] = (
+    ("fdatasync", "EIO"),
+    ("pwrite64", "EIO"),
+    ("pwrite64", "ENOSPC"),
+    ("ftruncate", "EIO"),
+    ("ftruncate", "ENOSPC"),
+    ("fdatasync", None),
+    ("pwrite64", None),
+    ("ftruncate", None),
+)
+
+
+@dataclass(slots=True)
+class SweepFigures:
+    """How many trials ended in which way, by call and error."""
+
+    commands: int
+    calls: Counter[str]
+    trials: int = 0
+    refused_full: int = 0
+    endings: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def add(self, trial: Trial) -> None:
+        """Count one trial."""
+        assert trial.fault is not None
+        self.trials += 1
+        self.refused_full += trial.refused_full
+        kind = f"{trial.fault.call} {trial.fault.error or 'KILL'}"
+        self.endings.setdefault(kind, Counter())[trial.ending] += 1
+
+
+def count_calls(commands: int) -> Counter[str]:
+    """How often a daemon makes each call from its start to its stop, with so many commands."""
+    return try_fault(None, commands).calls
+
+
+def sweep(
+    commands: int, kinds: Iterable[Kind], calls: Counter[str], *, each_max: int | None = None
+) -> SweepFigures:
+    """Let every call of these kinds fail once, or `each_max` of each kind, evenly spread.
+
+    Args:
+        commands: how many commands are sent.
+        kinds: which faults.
+        calls: what `count_calls` counted with as many commands.
+        each_max: None for all.
+
+    Raises:
+        AssertionError: what `try_fault` found.
+    """
+    figures = SweepFigures(commands, calls)
+    for call, error in kinds:
+        for number in _numbers(calls[call], each_max):
+            trial = try_fault(Fault(call, error, number), commands)
+            assert trial.was_hit, f"{trial.fault} was never made"
+            figures.add(trial)
+    return figures
+
+
+def sweep_all(commands: int) -> SweepFigures:
+    """Let every call fail once in every way."""
+    return sweep(commands, KINDS, count_calls(commands))
+
+
+def _numbers(count: int, each_max: int | None) -> Iterator[int]:
+    """From 1 to `count`, or `each_max` of them from the first to the last."""
+    shown = count if each_max is None else min(each_max, count)
+    for index in range(shown):
+        yield 1 + index * (count - 1) // max(1, shown - 1)
