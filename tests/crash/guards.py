@@ -59,7 +59,7 @@ GUARDS = (
         WRITER,
         "if client.connection != item.exchange.connection:",
         "if False:",
-        f"{EXACTLY_ONCE}::test_frames_left_behind_on_a_connection_given_up_change_nothing",
+        "tests/unit/test_writer.py::test_frames_left_behind_on_an_old_connection_change_nothing",
     ),
     Guard(
         "the window is bounded",
@@ -164,7 +164,7 @@ GUARDS = (
         "clients/python/luludb_client/hello.py",
         "if self._database_id not in (None, hello.database_id):",
         "if False:",
-        "tests/system/test_client_outages.py::test_another_database_is_data_loss_for_a_client_that_knew_the_first",
+        "tests/unit/test_core.py::test_lost_writes_end_the_client",
     ),
     Guard(
         "a database that went back is data loss",

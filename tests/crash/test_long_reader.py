@@ -1,0 +1,104 @@
+"""A reader that holds a snapshot all along: the log grows, and shrinks once the reader leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from luludb_client import Client
+from luludb_client.testing import Daemon, running_daemon
+
+MESSAGES = 6000
+CONTENT = "x" * 3000
+DEADLINE_S = 30  # for hanging; the daemon looks every two seconds
+
+
+@contextlib.contextmanager
+def snapshot(home: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that has begun to read and does not end."""
+    uri = f"file:{quote(str(home / 'lulu.db'))}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM messages").fetchone()
+        yield reader
+
+
+def append(client: Client, session_id: str, count: int) -> list[float]:
+    """Append pipelined, and return the time of a blocking one now and then, in ms."""
+    latencies_ms = []
+    for number in range(count):
+        if number % 50:
+            client.submit("message.append", session_id=session_id, role="user", content=CONTENT)
+            continue
+        client.flush()
+        started_s = time.perf_counter()
+        client.append_message(session_id, "user", CONTENT)
+        latencies_ms.append((time.perf_counter() - started_s) * 1000)
+    client.flush()
+    return latencies_ms
+
+
+def wait_for(client: Client, is_so: Callable[[dict[str, Any]], bool]) -> float:
+    """How many seconds it took until the status figures were so."""
+    started_s = time.monotonic()
+    while not is_so(client.status()):
+        assert time.monotonic() < started_s + DEADLINE_S
+    return time.monotonic() - started_s
+
+
+def test_a_log_that_a_reader_made_long_is_named_and_shrinks_when_the_reader_leaves() -> None:
+    with (
+        running_daemon(env={"LULUDB_WAL_BYTES_MAX": "64 MiB"}) as daemon,
+        Client(daemon.home) as client,
+    ):
+        session = client.create_session("n", "/w")
+        before_ms = append(client, session.id, MESSAGES)
+        with snapshot(daemon.home) as reader:
+            beside_ms = append(client, session.id, MESSAGES)
+            grown = client.status()["wal_bytes"]
+            reader.execute("COMMIT")
+        shrunk_s = wait_for(client, lambda status: status["wal_bytes"] <= 16 << 20)
+        print(
+            f"log {grown} bytes, short again after {shrunk_s:.1f} s; blocking append p50, ms:"
+            f" {statistics.median(before_ms):.2f} before, {statistics.median(beside_ms):.2f} beside"
+        )
+
+        assert grown > 16 << 20
+        assert len(list(client.list_messages(session.id))) == 2 * MESSAGES
+
+
+def test_a_log_at_its_bound_is_overloaded_until_the_reader_leaves(
+    daemon_with_a_short_log: Daemon,
+) -> None:
+    with Client(daemon_with_a_short_log.home, timeout_s=20) as client:
+        session = client.create_session("n", "/w")
+        with snapshot(daemon_with_a_short_log.home) as reader:
+            futures = [
+                client.submit("message.append", session_id=session.id, role="u", content=CONTENT)
+                for _ in range(250)
+            ]
+            client.flush()
+            futures += [
+                client.submit("message.append", session_id=session.id, role="u", content=CONTENT)
+                for _ in range(250)
+            ]
+            wait_for(client, lambda status: status["commands_refused_total"] > 0)
+            reader.execute("COMMIT")
+        client.flush()
+
+        assert all("rev" in future.result() for future in futures)
+        assert len(list(client.list_messages(session.id))) == len(futures)
+
+
+@pytest.fixture
+def daemon_with_a_short_log() -> Iterator[Daemon]:
+    with running_daemon(env={"LULUDB_WAL_BYTES_MAX": "2 MiB"}) as daemon:
+        yield daemon
