@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import msgpack
 from hypothesis import example, given
@@ -37,18 +38,25 @@ nearly_commands = st.lists(
 nearly_args = st.dictionaries(keys, values, max_size=4) | st.fixed_dictionaries(
     {"commands": nearly_commands | values}
 )
-nearly_requests = st.tuples(
-    st.just(1) | values,
-    st.binary(min_size=16, max_size=16) | values,
-    st.integers(-2, 300) | values,
-    st.integers(-2, 300) | values,
-    ops | values,
-    nearly_args | values,
-).flatmap(lambda head: st.lists(values, max_size=2).map(lambda tail: [*head, *tail]))
+requests = st.tuples(
+    st.just(1), st.binary(min_size=16, max_size=16), st.integers(-2, 300), st.integers(-2, 300), ops
+).flatmap(lambda head: nearly_args.map(lambda args: [*head, args]))
+
+
+@st.composite
+def spoilt_requests(draw: st.DrawFn) -> list[Any]:
+    """A request with one element of any kind, so that those in front of it are passed."""
+    elements = draw(requests)
+    at = draw(st.integers(0, len(elements)))
+    elements[at : at + 1] = [draw(values)]
+    return elements
+
+
 frames = (
     st.binary(max_size=200)
     | values.map(msgpack.packb)
-    | nearly_requests.map(msgpack.packb)
+    | requests.map(msgpack.packb)
+    | spoilt_requests().map(msgpack.packb)
     | st.builds(
         lambda frame, seed: mutated(frame, random.Random(seed)),
         st.sampled_from(real_frames(bytes(16))),
@@ -83,6 +91,17 @@ def test_any_frame_decodes_to_a_reply_or_is_invalid(frame: bytes) -> None:
 @example(b"")
 @example(b"\x96\x01\xc4\x10" + bytes(16) + b"\x01\x00\xa1x\x81\xa1a" + b"\x91" * 500 + b"\x90")
 def test_any_frame_gets_one_answer(frame: bytes) -> None:
+    check_answer(frame)
+
+
+@given(spoilt_requests())
+@example([1, bytes(16), 1, 0, "message.append", 5])
+@example([1, bytes(16), 1, 0, "pipeline", {"commands": [["ping", None]]}])
+def test_a_request_with_one_element_of_any_kind_gets_one_answer(elements: list[Any]) -> None:
+    check_answer(msgpack.packb(elements))
+
+
+def check_answer(frame: bytes) -> None:
     exchange = Exchange([b"route"], frame)
 
     for item in exchange.items:
