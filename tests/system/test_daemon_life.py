@@ -217,22 +217,23 @@ def test_it_stops_within_five_seconds_under_load_and_keeps_what_it_acknowledged(
 
 def test_what_had_arrived_before_the_signal_is_applied_and_answered(fresh_home, connect, rows):
     with serving(fresh_home) as server:
-        peers = [connect(fresh_home) for _ in range(3)]
+        # More frames than one turn takes.
+        peers = [connect(fresh_home) for _ in range(8)]
         session_id = peers[0].create_session()
         peers[0].seq = 1
         os.kill(server.pid, signal.SIGSTOP)
         for peer in peers:
-            for seq in range(peer.seq + 1, peer.seq + 101):
+            for seq in range(peer.seq + 1, peer.seq + 201):
                 peer.send(*append(session_id), seq=seq, acked=peer.seq)
         os.kill(server.pid, signal.SIGTERM)
         os.kill(server.pid, signal.SIGCONT)
 
         for peer in peers:
-            answers = [peer.receive() for _ in range(100)]
+            answers = [peer.receive() for _ in range(200)]
             assert {answer.status for answer in answers} == {0}
         assert server.wait_for_exit(STOP_S_MAX) == 0
 
-    assert rows(fresh_home, "SELECT count(*) FROM messages") == [(300,)]
+    assert rows(fresh_home, "SELECT count(*) FROM messages") == [(1600,)]
 
 
 def test_it_stops_in_time_though_a_peer_never_reads(fresh_home, connect):
