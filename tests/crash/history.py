@@ -202,39 +202,45 @@ class _Checker:
         sent.revs.append(rev)
 
     def find_unanswered(self) -> None:
-        """Every other change is that of an unanswered command, once, at its place in the order."""
-        bounds = {
-            id(sent): bound
-            for history in self._histories
-            for sent, bound in _bounds_of(history, self._last_rev)
-        }
-        waiting: dict[tuple[Any, ...], list[Sent]] = {}
-        for sent in self._commands():
-            if not sent.answers:
-                waiting.setdefault(_key_of(*sent.singles[0]), []).append(sent)
-        for rev in range(1, self._last_rev + 1):
-            if rev in self._claims or rev not in self._feed:
-                continue
-            fitting = [
-                sent
-                for sent in waiting.get(self._loose_key(rev), [])
-                if bounds[id(sent)][0] < rev < bounds[id(sent)][1] and self._fits(sent, rev)
-            ]
-            if not fitting:
-                self._find(f"nobody sent rev {rev}, {self._feed[rev]}, or it was applied twice")
-                continue
-            chosen = min(fitting, key=lambda sent: bounds[id(sent)][1])
-            waiting[self._loose_key(rev)].remove(chosen)
-            self._report.unanswered_applied += 1
-            self._report.ambiguous += len(fitting) > 1
-            for offset, (op, args) in enumerate(chosen.singles):
-                known = args if len(fitting) == 1 else _blurred(args)
-                self._claims[rev + offset] = (chosen, op, known, {})
-                chosen.revs.append(rev + offset)
+        """Every other change is that of an unanswered command, once, at its place in the order.
 
-    def _loose_key(self, rev: int) -> tuple[Any, ...]:
-        _, op, session_id, message_id, _ = self._feed[rev]
-        return (op, message_id or session_id)
+        A change that only one command can have made is settled first, since it tells what those
+        in front of and behind that command can have made.
+        """
+        waiting = _Waiting(self._histories, self._last_rev)
+        revs = [rev for rev in self._feed if rev not in self._claims]
+        while revs:
+            waiting.narrow()
+            left = [rev for rev in revs if not self._settle(rev, waiting)]
+            if left == revs:
+                first, *left = left
+                fitting = self._fitting(first, waiting)
+                self._report.ambiguous += 1
+                self._assign(first, min(fitting, key=waiting.skipped), waiting, is_sure=False)
+            revs = left
+
+    def _settle(self, rev: int, waiting: _Waiting) -> bool:
+        """Find who made the change; False where several can have."""
+        if rev in self._claims:
+            return True  # it was found with the first one of its transaction
+        fitting = self._fitting(rev, waiting)
+        if len(fitting) > 1:
+            return False
+        if fitting:
+            self._assign(rev, fitting[0], waiting, is_sure=True)
+        else:
+            self._find(f"nobody sent rev {rev}, {self._feed[rev]}, or it was applied twice")
+        return True
+
+    def _fitting(self, rev: int, waiting: _Waiting) -> list[Sent]:
+        return [sent for sent in waiting.around(self._feed[rev]) if self._fits(sent, rev)]
+
+    def _assign(self, rev: int, sent: Sent, waiting: _Waiting, *, is_sure: bool) -> None:
+        waiting.remove(sent)
+        self._report.unanswered_applied += 1
+        for offset, (op, args) in enumerate(sent.singles):
+            self._claims[rev + offset] = (sent, op, args if is_sure else _blurred(args), {})
+            sent.revs.append(rev + offset)
 
     def _fits(self, sent: Sent, rev: int) -> bool:
         revs = range(rev, rev + len(sent.singles))
@@ -320,6 +326,49 @@ class _Checker:
 
     def _commands(self) -> Iterable[Sent]:
         return (sent for history in self._histories for sent in history.commands)
+
+
+class _Waiting:
+    """The unanswered commands that no change was found for, and the revs they can have."""
+
+    def __init__(self, histories: Sequence[History], last_rev: int) -> None:
+        self._last_rev = last_rev
+        self._open: dict[tuple[str, str], list[Sent]] = {}
+        self._bounds: dict[int, tuple[int, int]] = {}
+        self._histories = []
+        for history in histories:
+            unanswered = [sent for sent in history.commands if not sent.answers]
+            for sent in unanswered:
+                op, args = sent.singles[0]
+                self._open.setdefault((op, args["id"]), []).append(sent)
+            if unanswered:
+                self._histories.append(history)
+
+    def narrow(self) -> None:
+        """Take into account what was found meanwhile."""
+        for history in self._histories:
+            for sent, bounds in _bounds_of(history, self._last_rev):
+                self._bounds[id(sent)] = bounds
+
+    def around(self, row: Any) -> list[Sent]:
+        """Those whose place in the order, and whose first op and id, are those of the change."""
+        rev, op, session_id, message_id, _ = row
+        found = self._open.get((op, message_id or session_id), [])
+        return [
+            sent for sent in found if self._bounds[id(sent)][0] < rev < self._bounds[id(sent)][1]
+        ]
+
+    def skipped(self, sent: Sent) -> int:
+        """How many of the same client in front of it would have been refused."""
+        return sum(
+            other.client == sent.client and other.number < sent.number
+            for others in self._open.values()
+            for other in others
+        )
+
+    def remove(self, sent: Sent) -> None:
+        op, args = sent.singles[0]
+        self._open[op, args["id"]].remove(sent)
 
 
 class _Model:
@@ -466,10 +515,6 @@ def _bounds_of(history: History, last_rev: int) -> list[tuple[Sent, tuple[int, i
         found.append((sent, (after, before)))
         after = max([after, *sent.revs])
     return found
-
-
-def _key_of(op: str, args: Args) -> tuple[Any, ...]:
-    return (op, args.get("id"))
 
 
 def _is_of(row: Any, op: str, args: Args) -> bool:

@@ -157,7 +157,12 @@ def write_while(
 
 
 def interrupt_repeatedly(
-    end: Callable[[Daemon], None], count: int, *, seed: int, window: int = 1
+    end: Callable[[Daemon], None],
+    count: int,
+    *,
+    seed: int,
+    processes: int = PROCESSES,
+    window: int = 1,
 ) -> Outages:
     """End the daemon `count` times at random moments under writers, and start it again at once."""
     chance = random.Random(seed)
@@ -186,6 +191,7 @@ def interrupt_repeatedly(
                     is_going_on,
                     seed=seed,
                     round_s=min(count * OUTAGE_S, ROUND_S_MAX),
+                    processes=processes,
                     window=window,
                 )
             daemon.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 import signal
 import sqlite3
 import time
@@ -53,6 +54,8 @@ def test_a_client_that_stands_still_in_the_middle_loses_nothing_and_holds_up_nob
             wait_for_bytes(client.history, 10_000)
 
         stopped.process.send_signal(signal.SIGSTOP)
+        _, status = os.waitpid(stopped.process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
         until_s = time.monotonic() + STOPPED_S
         before = stopped.history.stat().st_size
         while time.monotonic() < until_s:
@@ -152,6 +155,10 @@ def apply_an_unanswered_command_twice(told: Told) -> None:
     told.feed.append((6, "message.append", "s", "lost", AT))
 
 
+def lose_the_change_of_an_unanswered_command(told: Told) -> None:
+    told.feed[3] = (4, "session.delete", "other", None, AT)
+
+
 def change_a_row(told: Told) -> None:
     told.messages[1] = ("m2", "s", "user", "ho", AT)
 
@@ -208,6 +215,7 @@ def ring_for_nobodys_change(told: Told) -> None:
         lose_the_newest_commit,
         double_a_row,
         apply_an_unanswered_command_twice,
+        lose_the_change_of_an_unanswered_command,
         change_a_row,
         swap_two_rows,
         swap_two_commands_of_a_client,
@@ -228,3 +236,28 @@ def test_whatever_is_wrong_is_found(spoil: Callable[[Told], None], tmp_path: Pat
     spoil(told)
 
     assert told.check(tmp_path).findings
+
+
+def test_a_change_that_two_unanswered_commands_can_have_made_is_left_to_the_right_one(
+    tmp_path: Path,
+) -> None:
+    """Client 0's first update came too early and was refused; its later ones were applied."""
+    told = Told()
+    update = {"id": "m3", "content": "hi"}
+    told.first.commands += [
+        Sent(0, 3, "message.update", update, []),
+        Sent(0, 4, "message.append", message("m4"), []),
+    ]
+    told.second.commands.append(Sent(1, 5, "message.update", update, []))
+    told.feed[-1:] = [
+        (5, "message.append", "s", "m4", AT),
+        (6, "message.append", "s", "m3", AT),
+        (7, "message.update", "s", "m3", AT),
+    ]
+    told.second.commands[3].answers = [(0, {"rev": 6})]
+    told.messages.insert(3, ("m4", "s", "user", "hi", AT))
+
+    report = told.check(tmp_path)
+
+    assert report.findings == []
+    assert (report.unanswered_applied, report.ambiguous) == (3, 0)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from luludb_client.testing import Daemon
-from tests.crash.outages import Outages, interrupt_repeatedly, new_seed
+from tests.crash.outages import interrupt_repeatedly, new_seed
 
 KILLS = 20
-
-
-def kill_repeatedly(count: int, *, seed: int, window: int = 1) -> Outages:
-    """Kill the daemon `count` times at random moments under writers."""
-    return interrupt_repeatedly(Daemon.kill, count, seed=seed, window=window)
+WINDOW = 64
+WINDOW_PROCESSES = 4
 
 
 def test_no_client_notices_that_the_daemon_is_killed_but_for_the_time() -> None:
-    outages = kill_repeatedly(KILLS, seed=new_seed())
+    outages = interrupt_repeatedly(Daemon.kill, KILLS, seed=new_seed())
 
     print(outages)
     assert outages.verdict.is_good, outages
@@ -23,7 +20,9 @@ def test_no_client_notices_that_the_daemon_is_killed_but_for_the_time() -> None:
 
 
 def test_windows_of_unanswered_commands_outlive_a_kill_whole_and_in_order() -> None:
-    outages = kill_repeatedly(KILLS // 4, seed=new_seed(), window=64)
+    outages = interrupt_repeatedly(
+        Daemon.kill, KILLS // 4, seed=new_seed(), processes=WINDOW_PROCESSES, window=WINDOW
+    )
 
     print(outages)
     assert outages.verdict.is_good, outages

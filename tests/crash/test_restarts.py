@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from luludb_client.testing import Daemon
-from tests.crash.outages import Outages, interrupt_repeatedly, new_seed
+from tests.crash.outages import interrupt_repeatedly, new_seed
 
 RESTARTS = 5
-
-
-def restart_repeatedly(count: int, *, seed: int, window: int = 1) -> Outages:
-    """Stop the daemon `count` times at random moments under writers.
-
-    Raises:
-        RuntimeError: a daemon did not end with 0.
-    """
-    return interrupt_repeatedly(Daemon.stop, count, seed=seed, window=window)
+WINDOW = 64
+WINDOW_PROCESSES = 4
 
 
 def test_each_stop_ends_with_0_and_no_client_sees_an_error() -> None:
-    outages = restart_repeatedly(RESTARTS, seed=new_seed())
+    outages = interrupt_repeatedly(Daemon.stop, RESTARTS, seed=new_seed())
 
     print(outages)
     assert outages.verdict.is_good, outages
@@ -26,7 +19,9 @@ def test_each_stop_ends_with_0_and_no_client_sees_an_error() -> None:
 
 
 def test_windows_of_unanswered_commands_go_over_a_restart_whole_and_in_order() -> None:
-    outages = restart_repeatedly(RESTARTS - 2, seed=new_seed(), window=64)
+    outages = interrupt_repeatedly(
+        Daemon.stop, RESTARTS - 2, seed=new_seed(), processes=WINDOW_PROCESSES, window=WINDOW
+    )
 
     print(outages)
     assert outages.verdict.is_good, outages
