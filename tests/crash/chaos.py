@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luludb_client.testing import Daemon, running_daemon
-from tests.crash.history import Report, check, read_history
+from tests.crash.history import check
+from tests.crash.history_model import Report
+from tests.crash.history_records import read_history
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 END_S_MAX = 90.0

@@ -23,7 +23,7 @@ import msgpack
 import zmq
 
 from luludb_client import Client, LuludbError
-from tests.crash.history import Recorder
+from tests.crash.history_records import Recorder
 
 TIMEOUT_S = 60.0
 ANSWER_MS = 1000  # without one, a wire client gives its connection up

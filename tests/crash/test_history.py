@@ -16,7 +16,9 @@ import pytest
 
 from luludb_client.testing import running_daemon
 from tests.crash.chaos import crowd_of, report_of, run_chaos
-from tests.crash.history import History, Report, Sent, check
+from tests.crash.history import check
+from tests.crash.history_model import Report
+from tests.crash.history_records import History, Sent
 from tests.crash.outages import new_seed
 
 SECONDS = 8.0
