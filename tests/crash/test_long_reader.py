@@ -7,6 +7,7 @@ import sqlite3
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -81,16 +82,22 @@ def test_a_log_at_its_bound_is_overloaded_until_the_reader_leaves(
     with Client(daemon_with_a_short_log.home, timeout_s=20) as client:
         session = client.create_session("n", "/w")
         with snapshot(daemon_with_a_short_log.home) as reader:
-            futures = [
-                client.submit("message.append", session_id=session.id, role="u", content=CONTENT)
-                for _ in range(250)
-            ]
-            client.flush()
-            futures += [
-                client.submit("message.append", session_id=session.id, role="u", content=CONTENT)
-                for _ in range(250)
-            ]
-            wait_for(client, lambda status: status["commands_refused_total"] > 0)
+            futures: list[Future[dict[str, Any]]] = []
+            while not client.status()["commands_refused_total"]:
+                assert len(futures) < MESSAGES
+                futures += [
+                    client.submit(
+                        "message.append", session_id=session.id, role="u", content=CONTENT
+                    )
+                    for _ in range(50)
+                ]
+                sent = 1 + len(futures)
+                wait_for(
+                    client,
+                    lambda status, sent=sent: (
+                        status["commands_refused_total"] > 0 or status["last_rev"] == sent
+                    ),
+                )
             reader.execute("COMMIT")
         client.flush()
 
