@@ -25,6 +25,7 @@ from luludb.limits import (
 from luludb.model import PROTOCOL, Outcome, Request
 
 _pack: Callable[[Any], bytes] = msgpack.Packer(autoreset=True).pack
+_unpackb: Callable[..., Any] = msgpack.unpackb
 _DIGEST_BYTES = 16
 
 
@@ -155,8 +156,9 @@ def encode_request(
     client_id: bytes, seq: int, acked: int, content: bytes, *, full: bool = False
 ) -> bytes:
     """The frame that asks for one packed `content`; `full` asks for durability full."""
-    head = (b"\x97" if full else b"\x96") + _pack(PROTOCOL) + _pack(client_id)
-    return head + _pack(seq) + _pack(acked) + content + (_FULL_OPTIONS if full else b"")
+    if full:
+        return _FULL_HEAD + client_id + _pack(seq) + _pack(acked) + content + _FULL_OPTIONS
+    return _HEAD + client_id + _pack(seq) + _pack(acked) + content
 
 
 def encode_pipeline(contents: Sequence[bytes]) -> bytes:
@@ -197,13 +199,16 @@ def decode_notice(frame: bytes) -> int:
 
 
 def _unpack(frame: bytes) -> Any:
-    # 16 million empty lists took 6 s to unpack with the collector looking at them again and again,
-    # and 1 s without.
-    pauses_collector = len(frame) > CONTAINERS_MAX and gc.isenabled()
-    if pauses_collector:
+    if len(frame) > CONTAINERS_MAX and gc.isenabled():
+        # 16 million empty lists took 6 s to unpack with the collector looking at them again and
+        # again, and 1 s without.
         gc.disable()
+        try:
+            return _unpack(frame)
+        finally:
+            gc.enable()
     try:
-        return msgpack.unpackb(
+        return _unpackb(
             frame,
             strict_map_key=False,
             max_array_len=CONTAINER_ELEMENTS_MAX,
@@ -214,9 +219,6 @@ def _unpack(frame: bytes) -> Any:
         # exceptions, and UnicodeDecodeError; what the bytes were does not matter further.
         why = str(error) or type(error).__name__
         raise InvalidRequest(f"frame of {len(frame)} bytes is not msgpack: {why}") from error
-    finally:
-        if pauses_collector:
-            gc.enable()
 
 
 def _check_containers(value: Any) -> None:
@@ -285,5 +287,8 @@ def _described(value: Any) -> str:
     )
 
 
+_CLIENT_ID_HEADER = b"\xc4" + bytes((CLIENT_ID_BYTES,))
+_HEAD = b"\x96" + _pack(PROTOCOL) + _CLIENT_ID_HEADER
+_FULL_HEAD = b"\x97" + _pack(PROTOCOL) + _CLIENT_ID_HEADER
 _FULL_OPTIONS = _pack({"durability": "full"})
 _PIPELINE_HEAD = _pack("pipeline") + b"\x81" + _pack("commands")

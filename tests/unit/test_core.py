@@ -66,10 +66,13 @@ class Driver:
         return self.connect(registered=False, **changes)
 
     def submit(self, text: str = "x", *, timeout_s: float = 10.0, full: bool = False) -> Command:
-        content = encode_content("good", {"text": text})
-        command = Command(content, now_s=self.now_s, timeout_s=timeout_s, id=text, full=full)
+        command = self.command(text, timeout_s=timeout_s, full=full)
         self.core.submit(command)
         return command
+
+    def command(self, text: str, *, timeout_s: float = 10.0, full: bool = False) -> Command:
+        content = encode_content("good", {"text": text})
+        return Command(content, now_s=self.now_s, timeout_s=timeout_s, id=text, full=full)
 
     def frame(self) -> Frame | None:
         frame = self.core.next_frame(self.now_s)
@@ -121,6 +124,27 @@ def test_a_command_alone_goes_as_a_plain_request_and_several_as_a_pipeline(drive
     request = decode_request(several.payload)
     assert (request.op, len(request.args["commands"]), request.seq) == ("pipeline", 2, 2)
     assert request.options == {"durability": "full"}
+
+
+def test_a_blocking_call_goes_at_once_only_where_nothing_else_is_in_line(driver: Driver) -> None:
+    first, second = driver.command("first"), driver.command("second")
+    assert driver.core.launch(first, driver.now_s) is not None
+    assert driver.core.launch(second, driver.now_s) is None
+    assert (first.seq, second.seq) == (1, None)
+    driver.core.receive(encode_reply(1, done(1)), driver.now_s)
+    assert first.outcome == {"rev": 1}
+    payload = driver.core.launch(second, driver.now_s)
+    assert payload is not None
+    assert decode_request(payload)[2:4] == (2, 1)
+
+
+def test_a_blocking_call_of_which_nothing_was_written_counts_as_unsent(driver: Driver) -> None:
+    command = driver.command("first")
+    assert driver.core.launch(command, driver.now_s) is not None
+    driver.core.unlaunch(command)
+    assert command.seq is None
+    driver.core.abandon(command)
+    assert isinstance(command.outcome, DaemonUnavailable)
 
 
 def test_a_reply_is_the_outcome_and_moves_acked(driver: Driver) -> None:

@@ -155,6 +155,32 @@ class CoreStates(RuleBasedStateMachine):
             self.commands.append(command)
             self.texts.append(text)
 
+    @precondition(lambda self: self.connection is not None and self.core.is_ready)
+    @rule(
+        timeout_s=st.sampled_from([0.4, 3.0, 60.0]),
+        written=st.sampled_from(["whole", "whole", "cut short", "nothing"]),
+    )
+    def launch(self, timeout_s: float, written: str) -> None:
+        """A blocking call, which sends at once where nothing else is in line."""
+        text = f"{len(self.commands)}"
+        command = Command(
+            encode_content("good", {"text": text}), now_s=self.now_s, timeout_s=timeout_s, id=text
+        )
+        payload = self.core.launch(command, self.now_s)
+        if payload is None:
+            return
+        self.commands.append(command)
+        self.texts.append(text)
+        assert self.connection is not None
+        if written == "whole":
+            self.connection.to_daemon.append(payload)
+        elif written == "cut short":
+            self.leave()
+        else:
+            self.left.append(self.connection)
+            self.connection = None
+            self.core.unlaunch(command)
+
     @rule(seconds=st.sampled_from([0.01, 0.3, 2.1, 6.0]))
     def pass_time(self, seconds: float) -> None:
         self.now_s += seconds

@@ -13,6 +13,7 @@ from math import inf
 from luludb.home import Home, read_discovery
 from luludb.limits import CONNECT_PAUSE_S_MAX, CONNECT_PAUSE_S_MIN, RECEIVE_BYTES_MAX
 from luludb_client.core import Core, Frame
+from luludb_client.line import Command
 from luludb_client.zmtp import Decoder, TransportError, encode_frame, encode_opening
 
 _OPENING = encode_opening("DEALER")
@@ -90,6 +91,31 @@ class Channel:
         if self._socket is not None and not self._is_broken:
             self._write(now_s)
         self._is_inside = False
+
+    def launch(self, command: Command, now_s: float) -> bool:
+        """Send a blocking call's command where nothing else is to be done before.
+
+        Returns:
+            Whether it is in line now, sent or not.
+        """
+        self._enter()
+        if self._socket is None or self._is_broken or self._rest or now_s >= self._core.due_s:
+            self._is_inside = False
+            return False
+        payload = self._core.launch(command, now_s)
+        if payload is not None:
+            data = encode_frame(payload)
+            try:
+                sent = self._socket.send(data, socket.MSG_NOSIGNAL)
+            except OSError:
+                self._core.unlaunch(command)
+                self._drop(now_s)
+            else:
+                if sent < len(data):
+                    self._rest = data[sent:]
+                    self.wants_write = True
+        self._is_inside = False
+        return payload is not None
 
     def write(self, now_s: float) -> None:
         """Write what there is to write, while another thread may poll the socket."""

@@ -262,7 +262,10 @@ class Client:
     # Below.
 
     def _write(self, operation: Operation[Result], durability: str | None = None) -> Result:
-        return operation.read(self._link().call(self._command(operation, durability)))
+        link = self._links.get(os.getpid())
+        if link is None or self._is_closed:
+            link = self._link()
+        return operation.read(link.call(self._command(operation, durability)))
 
     def _command(self, operation: Operation[Any], durability: str | None) -> Any:
         return make_command(

@@ -58,7 +58,7 @@ class Core:
 
     Attributes:
         client_id: changes when the daemon has forgotten it.
-        ended: commands that got their outcome; the driver takes them out.
+        ended: commands with a future that got their outcome; the driver takes them out.
         fatal: the error with which this client ended for good, or None.
         is_ready: whether hello is answered and commands may be sent.
         due_s: when `tick` has to be called next, or earlier; infinity where nothing is under way.
@@ -100,7 +100,37 @@ class Core:
         look_s = command.deadline_s - command.margin_s
         if look_s < self._look_s:
             self._look_s = look_s
-            self._be_due(look_s)
+            if look_s < self.due_s:
+                self.due_s = look_s
+
+    def launch(self, command: Command, now_s: float) -> bytes | None:
+        """Begin a command that finds nothing in line and may be sent at once: a blocking call.
+
+        Returns:
+            The payload to write, now; None where the command has to wait in line. The way over
+            `submit`, `next_frame` and `began` costs 8 µs more.
+        """
+        line = self.line
+        if (
+            not self.is_ready
+            or line.open
+            or line.unsent
+            or self._hello_wanted
+            or self.wants_reconnect
+            or now_s < self._paused_until_s
+        ):
+            return None
+        seq = line.launch(command, now_s)
+        look_s = command.deadline_s - command.margin_s
+        if look_s < self._look_s:
+            self._look_s = look_s
+        self._be_due(min(look_s, now_s + RESEND_S))
+        return encode_request(self.client_id, seq, seq - 1, command.content, full=command.full)
+
+    def unlaunch(self, command: Command) -> None:
+        """Take back a launched command of which no byte was written; the connection is gone."""
+        self.disconnected()
+        self.line.take_back([command], self.line.last_seq - 1)
 
     def connected(self, now_s: float) -> None:
         """A new connection is there; the next frame is a hello."""
@@ -195,7 +225,8 @@ class Core:
         if command.outcome is not None:
             return
         if command.seq is None:
-            self._finish(command, self._unsent_error())
+            if command in self.line.unsent:
+                self._finish(command, self._unsent_error())
         else:
             command.is_ending = False
             self._decide(command, outcome_unknown(command))
@@ -301,7 +332,8 @@ class Core:
         self._be_due(self._hello_due_s)
 
     def _be_due(self, at_s: float) -> None:
-        self.due_s = min(self.due_s, at_s)
+        if at_s < self.due_s:
+            self.due_s = at_s
 
     # Ending a command on a passing refusal: only a hello on a new connection shows that it was
     # not applied and never will be.
@@ -415,4 +447,5 @@ class Core:
         if command.outcome is None:
             command.outcome = outcome
             self.line.waiting -= 1
-            self.ended.append(command)
+            if command.future is not None:
+                self.ended.append(command)

@@ -48,7 +48,8 @@ class Seen:
 
     def kept(self, seq: int, body: dict[str, Any]) -> None:
         """Note a kept reply."""
-        self._seq = max(self._seq, seq)
+        if seq > self._seq:
+            self._seq = seq
         rev = body.get("rev")
         if type(rev) is int and rev > self._rev:
             self._rev = rev

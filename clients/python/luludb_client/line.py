@@ -78,7 +78,8 @@ class Command:
         self.full = full
         self.count = count
         self.deadline_s = now_s + timeout_s
-        self.margin_s = min(ENDING_MARGIN_S_MAX, timeout_s / 4)
+        margin_s = timeout_s / 4
+        self.margin_s = margin_s if margin_s < ENDING_MARGIN_S_MAX else ENDING_MARGIN_S_MAX
         self.future = future
         self.outcome: Outcome | None = None
         self.seq: int | None = None
@@ -144,13 +145,24 @@ class Line:
         self.bytes += len(command.content)
         self.waiting += 1
 
+    def launch(self, command: Command, now_s: float) -> int:
+        """Add a command that finds nothing in line, as one that was sent. Returns its seq."""
+        seq = self.last_seq + 1
+        flight = Flight(seq, (command,), now_s)
+        command.seq = self.last_seq = seq
+        command.flight = flight
+        command.times_sent = 1
+        self.bytes += len(command.content)
+        self.waiting += 1
+        self.open[seq] = command
+        self.flights.append(flight)
+        return seq
+
     def next_run(self) -> list[Command]:
         """The commands of the next frame: open ones to be sent again first, then new ones.
 
         Their seqs follow each other without a gap. Empty where nothing has to be sent now.
         """
-        if len(self.unsent) == 1 and not self.open:
-            return [self.unsent[0]]  # a blocking call: 6 µs less
         commands: list[Command] = []
         content_bytes = count = 0
         for command in self._candidates():

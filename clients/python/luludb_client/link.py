@@ -62,11 +62,11 @@ class Link:
         """
         with self._lock:
             self._check_open()
-            self._core.submit(command)
-            if self._leader is not None:
-                self._write_beside_leader()
             try:
-                self._wait(lambda: command.outcome is not None, command.deadline_s)
+                self._begin(command)
+                while command.outcome is None:
+                    if not self._go_on(lambda: command.outcome is not None, command.deadline_s):
+                        break
             except BaseException:
                 # The caller was interrupted, and waits no longer.
                 self._channel.mend()
@@ -79,6 +79,18 @@ class Link:
             raise outcome
         assert outcome is not None
         return outcome
+
+    def _begin(self, command: Command) -> None:
+        """Send a blocking call's command, or put it in line, and wait for what comes first."""
+        if self._leader is not None:
+            self._core.submit(command)
+            self._write_beside_leader()
+            return
+        now_s = time.monotonic()
+        if not self._channel.launch(command, now_s):
+            self._core.submit(command)
+        elif now_s < command.deadline_s:
+            self._lead(now_s, command.deadline_s)
 
     def submit(self, command: Command) -> Future[dict[str, Any]]:
         """Put a command in line and return the future of its reply's body.
@@ -141,19 +153,24 @@ class Link:
 
     def _wait(self, done: Callable[[], object], deadline_s: float) -> None:
         """Lead or follow until `done`. At the deadline the core ends what has its deadline then."""
-        while not done():
-            now_s = time.monotonic()
-            if now_s >= deadline_s:
-                self._core.tick(now_s)
-                self._hand_out()
-                return
-            if self._leader is not None:
-                self._follow(done, deadline_s - now_s)
-                continue
-            self._channel.advance(now_s)
+        while not done() and self._go_on(done, deadline_s):
+            pass
+
+    def _go_on(self, done: Callable[[], object], deadline_s: float) -> bool:
+        """Lead or follow once. Returns whether the deadline is still to come."""
+        now_s = time.monotonic()
+        if now_s >= deadline_s:
+            self._core.tick(now_s)
             self._hand_out()
-            if not done():
-                self._lead(now_s, deadline_s)
+            return False
+        if self._leader is not None:
+            self._follow(done, deadline_s - now_s)
+            return True
+        self._channel.advance(now_s)
+        self._hand_out()
+        if not done():
+            self._lead(now_s, deadline_s)
+        return True
 
     def _follow(self, done: Callable[[], object], timeout_s: float) -> None:
         bell = threading.Lock()
@@ -169,8 +186,8 @@ class Link:
     def _lead(self, now_s: float, deadline_s: float) -> None:
         """Wait for something to happen, receive it, and write what that allows."""
         channel = self._channel
-        wakeup_s = min(deadline_s, self._core.due_s, channel.wakeup_s())
-        wait_s = min(max(0.0, wakeup_s - now_s), POLL_S_MAX)
+        wakeup_s = min(deadline_s, self._core.due_s, channel.wakeup_s(), now_s + POLL_S_MAX)
+        wait_s = wakeup_s - now_s if wakeup_s > now_s else 0.0
         poll = self._watched(channel.interest)
         self._led_until_s = wakeup_s
         self._leader = threading.get_ident()
@@ -180,7 +197,8 @@ class Link:
             events = poll.poll(ceil(wait_s * 1000))
         finally:
             self._lock.acquire()
-            self._lay_down_lead()
+            self._leader = None
+            channel.is_polled = False
         if self._is_closed:
             self._give_back()
             return
@@ -193,7 +211,7 @@ class Link:
                     channel.receive(now_s)
             else:
                 self._bell_out.recv(RECEIVE_BYTES_MAX)
-        if self._core.line:
+        if self._core.line.open or self._core.line.unsent:
             channel.advance(now_s)
         self._hand_out()
 
@@ -207,14 +225,12 @@ class Link:
             self._poll, self._polled = poll, interest
         return self._poll
 
-    def _lay_down_lead(self) -> None:
-        if self._leader == threading.get_ident():
-            self._leader = None
-            self._channel.is_polled = False
-
     def _pass_lead(self) -> None:
         """Let a follower lead, where there is one and nobody leads."""
-        self._lay_down_lead()
+        if self._leader == threading.get_ident():
+            # A signal's exception came before the lead was laid down.
+            self._leader = None
+            self._channel.is_polled = False
         if self._followers and self._leader is None:
             follower, _ = self._followers.popitem()
             follower.release()

@@ -121,12 +121,14 @@ def make_command(
         InvalidRequest: durability is no level, or an argument cannot be sent.
         TooLarge: it does not fit in one frame, or is a transaction of too many commands.
     """
-    check_durability(durability)
-    content = encode_content(operation.op, operation.args)
+    if durability is not None:
+        check_durability(durability)
+    op, args, _ = operation
+    content = encode_content(op, args)
     if len(content) > _CONTENT_BYTES_MAX:
-        raise TooLarge(f"{operation.op} has {len(content)} bytes; the most is {_CONTENT_BYTES_MAX}")
-    id = operation.args.get("id")
-    commands = operation.args.get("commands") if operation.op == TRANSACTION else None
+        raise TooLarge(f"{op} has {len(content)} bytes; the most is {_CONTENT_BYTES_MAX}")
+    id = args.get("id")
+    commands = args.get("commands") if op == TRANSACTION else None
     return Command(
         content,
         now_s=now_s,

@@ -72,6 +72,10 @@ class Decoder:
                 something larger than allowed. The connection is of no more use.
         """
         buffer = self._buffer
+        if self.is_ready and not buffer and not self._frames:
+            payload = _only_payload(received)
+            if payload is not None:
+                return [(payload,)]
         buffer += received
         if not self._greeted and not self._take_greeting():
             return []
@@ -157,6 +161,22 @@ class Decoder:
             messages.append(tuple(self._frames))
             self._frames = []
             self._frames_bytes = 0
+
+
+def _only_payload(received: bytes) -> bytes | None:
+    """The payload where `received` is one whole message of one frame and no more; else None.
+
+    A blocking call's answer nearly always is. The general way copies it twice.
+    """
+    if len(received) > 1 and not received[0] and len(received) == 2 + received[1]:
+        return received[2:]
+    if (
+        len(received) > 9
+        and received[0] == _LONG
+        and len(received) == 9 + int.from_bytes(received[1:9])
+    ):
+        return received[9:]
+    return None
 
 
 def _excerpt(received: bytes | bytearray) -> str:
