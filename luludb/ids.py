@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from random import Random
+
+# Ids have to be unique and are no secrets. os.urandom gives up the interpreter's lock for its
+# system call, which cost a client with a second thread 20 µs an id.
+_random = Random()  # noqa: S311
+os.register_at_fork(after_in_child=_random.seed)
+_random_bits = _random.getrandbits
 
 
 def new_id() -> str:
@@ -15,9 +22,8 @@ def new_id() -> str:
     nanoseconds = time.time_ns()
     milliseconds, rest = divmod(nanoseconds, 1_000_000)
     fraction = (rest << 12) // 1_000_000
-    random = int.from_bytes(os.urandom(8)) & ((1 << 62) - 1)
-    value = (milliseconds & ((1 << 48) - 1)) << 80 | 7 << 76 | fraction << 64 | 2 << 62 | random
-    text = f"{value:032x}"
+    head = (milliseconds & ((1 << 48) - 1)) << 16 | 7 << 12 | fraction
+    text = f"{head:016x}{2 << 62 | _random_bits(62):016x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

@@ -89,9 +89,12 @@ def content_digest(op: str, args: Mapping[Any, Any]) -> bytes:
         if type(value) is not str:
             return _digest(op, _canonical(args, 0))
     try:
-        return _digest(op, dict(sorted(args.items())))
+        keys = sorted(args)
+        if keys != list(args):
+            args = {key: args[key] for key in keys}
     except TypeError:  # keys of several types, which cannot be compared
         return _digest(op, _canonical(args, 0))
+    return _digest(op, args)
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:

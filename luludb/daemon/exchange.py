@@ -33,9 +33,23 @@ Envelope = list[bytes]
 
 
 class Item:
-    """One command or control request, and what became of it."""
+    """One command or control request, and what became of it.
 
-    __slots__ = ("acked", "args", "client_id", "digest", "exchange", "op", "outcome", "seq")
+    Attributes:
+        is_control: whether it is answered without a place in the client's sequence.
+    """
+
+    __slots__ = (
+        "acked",
+        "args",
+        "client_id",
+        "digest",
+        "exchange",
+        "is_control",
+        "op",
+        "outcome",
+        "seq",
+    )
 
     def __init__(
         self,
@@ -52,13 +66,9 @@ class Item:
         self.acked = acked
         self.op = op
         self.args = args
+        self.is_control = seq == 0 and op not in _COMMANDS
         self.digest = b"" if self.is_control else content_digest(op, args)
         self.outcome: Outcome | None = None
-
-    @property
-    def is_control(self) -> bool:
-        """Whether it is answered without a place in the client's sequence."""
-        return self.seq == 0 and self.op not in _COMMANDS
 
 
 _COMMANDS = frozenset({*OP_OF_COMMAND.values(), TRANSACTION, PIPELINE})
@@ -119,23 +129,26 @@ class Exchange:
 
     def answer(self, item: Item, outcome: Outcome | None) -> None:
         """Set what became of `item`; None takes it back."""
-        if item.outcome is not None:
-            self._answered_bytes -= len(item.outcome.body)
-        if outcome is not None:
-            self._answered_bytes += len(outcome.body)
+        if self._is_pipeline:
+            if item.outcome is not None:
+                self._answered_bytes -= len(item.outcome.body)
+            if outcome is not None:
+                self._answered_bytes += len(outcome.body)
         item.outcome = outcome
 
     def reply(self) -> bytes:
         """The frame that answers, when every item has its outcome."""
         if self._refusal is not None:
             return encode_reply(self._seq, Outcome(ERROR, encode_body(self._refusal.body())))
+        if not self._is_pipeline:
+            outcome = self.items[0].outcome
+            assert outcome is not None
+            return encode_reply(self._seq, outcome)
         outcomes = [item.outcome for item in self.items]
         assert None not in outcomes
-        if self._is_pipeline:
-            met = NORMAL if self.repeats_normal else self.met
-            body = encode_pipeline_body(outcomes, met)  # type: ignore[arg-type]
-            return encode_reply(self._seq, Outcome(0, body))
-        return encode_reply(self._seq, outcomes[0])  # type: ignore[arg-type]
+        met = NORMAL if self.repeats_normal else self.met
+        body = encode_pipeline_body(outcomes, met)  # type: ignore[arg-type]
+        return encode_reply(self._seq, Outcome(0, body))
 
     def _open(self, frame: bytes) -> None:
         if len(frame) > FRAME_BYTES_MAX:

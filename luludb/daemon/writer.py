@@ -124,10 +124,13 @@ class Writer:
                     self._run([item], refusal)
 
     def _attempt(self, items: list[Item], refusal: LuludbError | None) -> None:
-        full = any(item.exchange.durability == "full" for item in items)
-        self._commit.durability = "full" if full else self._durability
+        full = False
         for item in items:
-            item.exchange.answer(item, None)
+            if item.exchange.durability == "full":
+                full = True
+            if item.outcome is not None:
+                item.exchange.answer(item, None)
+        self._commit.durability = "full" if full else self._durability
         try:
             for item in items:
                 item.exchange.answer(item, self._answer(item, refusal))
@@ -146,15 +149,16 @@ class Writer:
             raise BatchLost(LuludbError(f"the daemon failed: {type(error).__name__}")) from error
         if changes:
             self._batches.append(changes)
-        for item in items:
-            self._count(item)
+        self._count(items)
 
-    def _count(self, item: Item) -> None:
-        item.exchange.met = self._commit.durability
-        if not item.is_control:
-            self._figures.commands_total += 1
-            if item.outcome is not None and item.outcome.status == ERROR:
-                self._figures.commands_refused_total += 1
+    def _count(self, items: list[Item]) -> None:
+        met = self._commit.durability
+        for item in items:
+            item.exchange.met = met
+            if not item.is_control:
+                self._figures.commands_total += 1
+                if item.outcome is not None and item.outcome.status == ERROR:
+                    self._figures.commands_refused_total += 1
 
     def _answer(self, item: Item, refusal: LuludbError | None) -> Outcome:
         try:

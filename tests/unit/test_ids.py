@@ -1,5 +1,6 @@
 """Ids: UUIDv7 text that rises with time, and random names."""
 
+import os
 import time
 import uuid
 
@@ -42,3 +43,17 @@ def test_a_client_id_is_16_random_bytes():
 def test_a_random_id_is_32_hexadecimal_characters():
     assert len(new_random_id()) == 32
     assert bytes.fromhex(new_random_id()) != bytes.fromhex(new_random_id())
+
+
+def test_a_forked_child_makes_ids_of_its_own() -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, new_id()[-12:].encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    try:
+        assert os.read(reader, 12).decode() != new_id()[-12:]
+    finally:
+        os.close(reader)
+        os.close(writer)

@@ -164,6 +164,8 @@ class Line:
         Their seqs follow each other without a gap. Empty where nothing has to be sent now.
         """
         commands: list[Command] = []
+        if not self.idle and self._collects():
+            return commands
         content_bytes = count = 0
         for command in self._candidates():
             content_bytes += len(command.content) + 1
@@ -291,8 +293,6 @@ class Line:
                     return
             if expected != self.last_seq + 1:
                 return
-        elif self._collects():
-            return
         yield from islice(self.unsent, max(0, self.acked + WINDOW_COMMANDS_MAX - self.last_seq))
 
     def _collects(self) -> bool:
@@ -301,7 +301,7 @@ class Line:
         return (
             len(self.flights) >= UNANSWERED_FRAMES_MAX
             and len(self.unsent) < COLLECTED_COMMANDS_MIN
-            and sum(not flight.is_overdue for flight in self.flights) >= UNANSWERED_FRAMES_MAX
+            and not self.flights[-UNANSWERED_FRAMES_MAX].is_overdue  # the oldest are so first
         )
 
     def _put_down(self, flight: Flight) -> None:

@@ -66,11 +66,12 @@ def delete_session(id: str) -> Operation[int]:
 def append_message(
     session_id: str, role: str, content: str, *, id: str | None, timestamp: str | None
 ) -> Operation[Message]:
+    # In the order of their names, in which the daemon makes its digest of them: no sorting there.
     args = {
-        "id": new_id() if id is None else id,
-        "session_id": session_id,
-        "role": role,
         "content": content,
+        "id": new_id() if id is None else id,
+        "role": role,
+        "session_id": session_id,
     }
     if timestamp is not None:
         args["timestamp"] = timestamp
