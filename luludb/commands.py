@@ -175,6 +175,23 @@ def _delete_session(args: Mapping[Any, Any]) -> DeleteSession:
 
 
 def _append_message(args: Mapping[Any, Any]) -> AppendMessage:
+    id, session_id = args.get("id"), args.get("session_id")
+    role, content = args.get("role"), args.get("content")
+    if (
+        len(args) == 4
+        and type(id) is str
+        and type(session_id) is str
+        and type(role) is str
+        and type(content) is str
+        and 0 < len(id) <= ID_CHARACTERS_MAX
+        and 0 < len(session_id) <= ID_CHARACTERS_MAX
+        and 0 < len(role) <= LABEL_CHARACTERS_MAX
+        and "\0" not in id
+        and "\0" not in session_id
+        and "\0" not in role
+    ):
+        # Nearly every command there is; what follows takes 2 µs longer and says what is wrong.
+        return AppendMessage(id, session_id, role, content, None)
     _check_keys(args, ("id", "session_id", "role", "content", "timestamp"))
     return AppendMessage(
         _id(args, "id") if "id" in args else None,

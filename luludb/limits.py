@@ -99,4 +99,6 @@ SOCKET_PATH_BYTES_MAX_MACOS: Final = 103
 FILE_CHUNK_BYTES: Final = 1024 * 1024  # of a file that is read in pieces
 DISCOVERY_BYTES_MAX: Final = 64 * 1024
 IMPORT_LINE_BYTES_MAX: Final = 6 * FRAME_BYTES_MAX  # JSON writes a control character in six bytes
+IMPORT_CHUNK_ROWS_MAX: Final = 256  # of one transaction; others wait some 4 ms for it
+IMPORT_CHUNK_CHARACTERS_MAX: Final = 1024 * 1024
 LINES_SHOWN_MAX: Final = 20  # of those that an import refused; --json has them all

@@ -245,11 +245,24 @@ def _canonical(value: Any, depth: int) -> Any:
     if depth > NESTING_DEPTH_MAX:
         return msgpack.ExtType(0, _flattened(value))
     if type(value) is dict:
-        keys = sorted(value, key=_pack)
-        return {key: _canonical(value[key], depth + 1) for key in keys}
+        return {
+            key: inner if type(inner := value[key]) is str else _canonical(inner, depth + 1)
+            for key in _sorted_keys(value)
+        }
     if type(value) is list:
-        return [_canonical(element, depth + 1) for element in value]
+        return [
+            element if type(element) is str else _canonical(element, depth + 1) for element in value
+        ]
     return value
+
+
+def _sorted_keys(value: dict[Any, Any]) -> list[Any]:
+    try:
+        keys = sorted(value)
+    except TypeError:  # of several types, which cannot be compared
+        return sorted(value, key=_pack)
+    # Nothing else can be compared with a str, so one says it for all. NaN has no order.
+    return keys if not keys or type(keys[0]) is str else sorted(value, key=_pack)
 
 
 def _flattened(value: Any) -> bytes:

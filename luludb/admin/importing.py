@@ -1,8 +1,7 @@
-"""Import: rows from elsewhere become commands, many under way at once, settled in their order."""
+"""Import: rows from elsewhere become transactions, settled in their order."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
@@ -10,7 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from luludb.admin.rows import COLUMNS_OF_MESSAGE, COLUMNS_OF_SESSION, Refusal, Row
 from luludb.errors import AlreadyExists, InvalidRequest, LuludbError, NotFound, TooLarge, UnknownOp
-from luludb.limits import CLIENT_BYTES_MAX, LINES_SHOWN_MAX, WINDOW_COMMANDS_MAX
+from luludb.limits import (
+    IMPORT_CHUNK_CHARACTERS_MAX,
+    IMPORT_CHUNK_ROWS_MAX,
+    LINES_SHOWN_MAX,
+)
 from luludb.model import Message, Session
 from luludb.times import canonical_time
 
@@ -63,9 +66,10 @@ class Summary:
 
 
 class Import:
-    """Rows on their way. No more are held than the client's window takes.
+    """Rows on their way: one transaction of them is with the daemon while the next is read.
 
-    It can be repeated: what is there already is skipped.
+    A transaction that is refused is sent again row by row, before anything that comes behind it,
+    so each session's messages keep their order. It can be repeated: what is there is skipped.
 
     Attributes:
         summary: what became of the rows that are settled; right also after an error.
@@ -74,9 +78,10 @@ class Import:
     def __init__(self, client: Client) -> None:
         self.summary = Summary()
         self._client = client
-        self._under_way: deque[_Submitted | _There | Refusal] = deque()
+        self._next = _Chunk()
+        self._sent = _Chunk()
+        self._body: Future[dict[str, Any]] | None = None  # of the transaction that was sent
         self._looks_first = False
-        self._characters = 0
 
     def add(self, rows: Iterable[Row | Refusal]) -> None:
         """Add `rows` in order, and return when the last one is settled.
@@ -85,20 +90,19 @@ class Import:
             LuludbError: the import cannot go on, as without a daemon, or on a full disk.
         """
         for row in rows:
-            self._send(row)
-            while self._is_full() or self._is_first_done():
-                self._settle_first()
-        while self._under_way:
-            self._settle_first()
+            self._take(row)
+            if self._next.is_full():
+                self._settle_sent()
+                self._send_next()
+        self._settle_sent()
+        self._send_next()
+        self._settle_sent()
 
-    def _send(self, row: Row | Refusal) -> None:
-        if isinstance(row, Refusal):
-            self._under_way.append(row)
-        elif self._looks_first and self._is_there(row):
-            self._under_way.append(_There(row.line))
+    def _take(self, row: Row | Refusal) -> None:
+        if isinstance(row, Row) and self._looks_first and self._is_there(row):
+            self._next.entries.append(_There(row.line))
         else:
-            self._characters += _characters(row)
-            self._under_way.append(_Submitted(row, _submit(self._client, row)))
+            self._next.add(row)
 
     def _is_there(self, row: Row) -> bool:
         kept = _kept(self._client, row.content)
@@ -106,26 +110,38 @@ class Import:
         self._looks_first = kept is not None
         return kept is not None and _are_same(row.content, kept)
 
-    def _is_full(self) -> bool:
-        return len(self._under_way) >= WINDOW_COMMANDS_MAX or self._characters > CLIENT_BYTES_MAX
+    def _send_next(self) -> None:
+        self._sent, self._next = self._next, _Chunk()
+        commands = [_command(row) for row in self._sent.rows()]
+        if commands:
+            self._body = _submit(self._client, "transaction", {"commands": commands})
 
-    def _is_first_done(self) -> bool:
-        if not self._under_way:
-            return False
-        first = self._under_way[0]
-        return not isinstance(first, _Submitted) or first.body.done()
+    def _settle_sent(self) -> None:
+        body, self._body = self._body, None
+        chunk, self._sent = self._sent, _Chunk()
+        is_added = body is not None and _is_done(body)
+        alone = {} if is_added else self._send_alone(chunk)
+        for entry in chunk.entries:
+            match entry:
+                case Refusal():
+                    self.summary.refused.append(entry)
+                case _There():
+                    self.summary.skipped += 1
+                case Row() if is_added:
+                    self._count(entry)
+                case Row():
+                    self._settle(entry, alone[entry.line])
+            self.summary.line = entry.line
 
-    def _settle_first(self) -> None:
-        match self._under_way.popleft():
-            case Refusal(line) as refusal:
-                self.summary.refused.append(refusal)
-            case _There(line):
-                self.summary.skipped += 1
-            case _Submitted(row, body):
-                line = row.line
-                self._characters -= _characters(row)
-                self._settle(row, body)
-        self.summary.line = line
+    def _send_alone(self, chunk: _Chunk) -> dict[int, Future[dict[str, Any]]]:
+        """Each row of a chunk as a command of its own, in order; the futures by line."""
+        return {row.line: _submit(self._client, *_command(row)) for row in chunk.rows()}
+
+    def _count(self, row: Row) -> None:
+        if isinstance(row.content, Session):
+            self.summary.sessions_added += 1
+        else:
+            self.summary.messages_added += 1
 
     def _settle(self, row: Row, body: Future[dict[str, Any]]) -> None:
         try:
@@ -135,10 +151,7 @@ class Import:
                 raise
             self._judge(row, error)
         else:
-            if isinstance(row.content, Session):
-                self.summary.sessions_added += 1
-            else:
-                self.summary.messages_added += 1
+            self._count(row)
 
     def _judge(self, row: Row, error: LuludbError) -> None:
         """Tell a row that is there already from a conflict and from one that is refused."""
@@ -161,22 +174,54 @@ class _There(NamedTuple):
     line: int
 
 
-class _Submitted(NamedTuple):
-    row: Row
-    body: Future[dict[str, Any]]
+class _Chunk:
+    """Lines in their order, those of one transaction: rows to add, and what else was found."""
+
+    def __init__(self) -> None:
+        self.entries: list[Row | _There | Refusal] = []
+        self._characters = 0
+
+    def add(self, entry: Row | Refusal) -> None:
+        self.entries.append(entry)
+        if isinstance(entry, Row) and isinstance(entry.content, Message):
+            self._characters += len(entry.content.content)
+
+    def rows(self) -> list[Row]:
+        return [entry for entry in self.entries if isinstance(entry, Row)]
+
+    def is_full(self) -> bool:
+        return (
+            len(self.entries) >= IMPORT_CHUNK_ROWS_MAX
+            or self._characters >= IMPORT_CHUNK_CHARACTERS_MAX
+        )
 
 
-def _submit(client: Client, row: Row) -> Future[dict[str, Any]]:
-    """The future of the row's command; one that failed already where it cannot be sent."""
+def _command(row: Row) -> tuple[str, dict[str, Any]]:
     content = row.content
+    if isinstance(content, Session):
+        return "session.create", _columns(content, COLUMNS_OF_SESSION)
+    return "message.append", _columns(content, COLUMNS_OF_MESSAGE)
+
+
+def _submit(client: Client, op: str, args: dict[str, Any]) -> Future[dict[str, Any]]:
+    """The future of a command; one that failed already where it cannot be sent."""
     try:
-        if isinstance(content, Session):
-            return client.submit("session.create", **_columns(content, COLUMNS_OF_SESSION))
-        return client.submit("message.append", **_columns(content, COLUMNS_OF_MESSAGE))
+        return client.submit(op, **args)
     except LuludbError as error:
         failed: Future[dict[str, Any]] = Future()
         failed.set_exception(error)
         return failed
+
+
+def _is_done(body: Future[dict[str, Any]]) -> bool:
+    """Whether a transaction was applied; not where one of its rows, or its size, was refused."""
+    try:
+        body.result()
+    except LuludbError as error:
+        if error.code not in _REFUSING_CODES:
+            raise
+        return False
+    return True
 
 
 def _columns(content: Session | Message, columns: tuple[str, ...]) -> dict[str, str]:
@@ -213,7 +258,3 @@ def _canonical(time: str) -> str:
         return canonical_time(time)
     except InvalidRequest:  # a row from before luludb keeps the time it has
         return time
-
-
-def _characters(row: Row) -> int:
-    return len(row.content.content) if isinstance(row.content, Message) else 0

@@ -128,12 +128,7 @@ class OpenTransaction:
         timestamp = command.timestamp or self._at
         try:
             messages.insert(
-                self._connection,
-                id=id,
-                session_id=command.session_id,
-                role=command.role,
-                content=command.content,
-                timestamp=timestamp,
+                self._connection, id, command.session_id, command.role, command.content, timestamp
             )
         except apsw.ConstraintError as error:
             raise self._refusal(error, f"message {id}", command.session_id) from error

@@ -13,7 +13,7 @@ _DELETE = "DELETE FROM messages WHERE id = ? RETURNING session_id"
 
 
 def insert(
-    connection: Connection, *, id: str, session_id: str, role: str, content: str, timestamp: str
+    connection: Connection, id: str, session_id: str, role: str, content: str, timestamp: str, /
 ) -> None:
     """Add a message at the end of its session.
 

@@ -55,7 +55,7 @@ def add_messages(writer: sqlite3.Connection, count: int, session_id: str = "s") 
     # Ids and timestamps fall, so that neither can be taken for the order of the append.
     ids = [f"{session_id}{9999 - number}" for number in range(count)]
     for id in ids:
-        messages.insert(writer, id=id, session_id=session_id, role="user", content=id, timestamp=id)
+        messages.insert(writer, id, session_id, "user", id, id)
     return ids
 
 
@@ -74,7 +74,7 @@ def page(replica: Replica, **options: object) -> list[str]:
 
 def test_rows_are_read_as_they_are(replica: Replica, writer: sqlite3.Connection) -> None:
     session = add_session(writer, "s", name="ü\n", created_at="yesterday")
-    messages.insert(writer, id="m", session_id="s", role="r", content="a\0b", timestamp="then")
+    messages.insert(writer, "m", "s", "r", "a\0b", "then")
 
     assert replica.get_session("s") == session
     assert replica.get_session("t") is None
@@ -263,7 +263,7 @@ def test_nothing_is_held_between_two_messages(
     next(listing)
 
     # A reader that held a snapshot would keep this from emptying the log.
-    messages.insert(writer, id="late", session_id="s", role="r", content="", timestamp="t")
+    messages.insert(writer, "late", "s", "r", "", "t")
     is_busy, in_log, _ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     assert (is_busy, in_log) == (0, 0)
