@@ -7,14 +7,14 @@ import sys
 import threading
 
 DEADLINE_S = 20
-# Sets both limits on itself and becomes the daemon: less than the test's own process needs.
-LIMITED = (
-    sys.executable,
-    "-c",
-    "import os, resource, sys; _, soft, hard, *command = sys.argv;"
-    " resource.setrlimit(resource.RLIMIT_NOFILE, (int(soft), int(hard)));"
-    " os.execv(command[0], command)",
-)
+# Sets both limits on itself and becomes the daemon: they are too low for the test's own process.
+LIMITING = """
+import os, resource, sys
+
+_, soft, hard, *command = sys.argv
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(soft), int(hard)))
+os.execv(command[0], command)
+"""
 
 
 class Server:
@@ -25,7 +25,9 @@ class Server:
 
     def __init__(self, home, *args, env=None, open_files=None, **popen) -> None:
         self.home = home
-        limited = [] if open_files is None else [*LIMITED, *map(str, open_files)]
+        limited = (
+            [] if open_files is None else [sys.executable, "-c", LIMITING, *map(str, open_files)]
+        )
         self.process = subprocess.Popen(
             [*limited, sys.executable, "-m", "luludb", "serve", "--home", os.fspath(home), *args],
             stderr=subprocess.PIPE,

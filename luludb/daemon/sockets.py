@@ -106,8 +106,8 @@ class Sockets:
         if now_s - self._warned_s >= UNREAD_WARNING_S:
             self._warned_s = now_s
             _log.warning(
-                "a client does not read its replies: %d wait for it, and more are not sent; they are"
-                " kept until it asks for them again",
+                "a client does not read its replies: %d wait for it, and more are not sent; they"
+                " are kept until it asks for them again",
                 SOCKET_QUEUE_MESSAGES_MAX,
             )
 

@@ -117,7 +117,7 @@ def test_the_process_that_keeps_the_log_long_is_named_and_writes_go_on_once_it_l
 
     def write_until_over(number: int) -> int:
         """How many messages were acknowledged; no write may fail, however long it waits."""
-        with Client(daemon.home, timeout_s=4 * DEADLINE_S) as client:
+        with Client(daemon.home, timeout_s=2 * DEADLINE_S) as client:
             session = client.create_session(f"{number}", "/w")
             while not over.is_set():
                 client.append_message(session.id, "user", CONTENT)

@@ -263,12 +263,15 @@ def test_a_peer_that_never_reads_is_spoken_of_and_finds_its_replies_kept(fresh_h
 
 
 def test_it_stops_in_time_though_a_peer_never_reads(fresh_home, connect):
-    with serving(fresh_home) as server, zmq.Context() as context:
-        with deaf_dealer(context, fresh_home) as deaf:
-            ask_and_never_read(deaf, os.urandom(16), 3000)
-            connect(fresh_home).create_session()
+    with (
+        serving(fresh_home) as server,
+        zmq.Context() as context,
+        deaf_dealer(context, fresh_home) as deaf,
+    ):
+        ask_and_never_read(deaf, os.urandom(16), 3000)
+        connect(fresh_home).create_session()
 
-            assert server.signal(signal.SIGTERM, STOP_S_MAX) == 0
+        assert server.signal(signal.SIGTERM, STOP_S_MAX) == 0
 
 
 def test_it_stops_in_time_though_a_reader_holds_a_snapshot(fresh_home, connect, rows):
