@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 END_S_MAX = 90.0
 PAUSE_S_MAX = 0.5
 STOPPED_S_MAX = 1.5
+CALL_TIMEOUT_S = 60.0
 KINDS = ("library", "wire")
 
 
@@ -54,6 +55,7 @@ class Crowd:
     home: Path
     directory: Path
     seed: int
+    timeout_s: float = CALL_TIMEOUT_S
     clients: list[ClientProcess] = field(default_factory=list)
 
     def add(self, kind: str | None = None) -> ClientProcess:
@@ -62,7 +64,7 @@ class Crowd:
         history = self.directory / f"{number}.history"
         command = [sys.executable, "-m", "tests.crash.history_clients", kind, str(self.home)]
         process = subprocess.Popen(
-            [*command, str(history), str(number), str(self.seed)],
+            [*command, str(history), str(number), str(self.seed), str(self.timeout_s)],
             stdin=subprocess.PIPE,
             cwd=ROOT,
         )
@@ -104,9 +106,16 @@ class Crowd:
 
 
 @contextlib.contextmanager
-def crowd_of(home: Path, directory: Path, *, seed: int, kinds: tuple[str, ...]) -> Iterator[Crowd]:
+def crowd_of(
+    home: Path,
+    directory: Path,
+    *,
+    seed: int,
+    kinds: tuple[str, ...],
+    timeout_s: float = CALL_TIMEOUT_S,
+) -> Iterator[Crowd]:
     """Clients of `kinds`, all gone at the end."""
-    crowd = Crowd(home, directory, seed)
+    crowd = Crowd(home, directory, seed, timeout_s)
     try:
         for kind in kinds:
             crowd.add(kind)

@@ -18,6 +18,7 @@ from tests.crash.chaos import run_chaos
 from tests.crash.guards import GUARDS, GuardError, take_out_each
 from tests.crash.outages import interrupt_repeatedly, new_seed
 from tests.crash.progress import NowAndThen
+from tests.crash.standstill import stand_still
 
 FAILED = 1
 INTERRUPTED = 130
@@ -56,6 +57,14 @@ def restarts(count: int | None, seconds: float | None, seed: int) -> None:
     outages = interrupt_repeatedly(Daemon.stop, count or 50, seed=seed, tell=progress())
     say(f"restarts: {outages}")
     require(outages.verdict.is_good)
+
+
+def standstill(count: int | None, seconds: float | None, seed: int) -> None:
+    """Clients stopped in the middle of blocking and pipelined writes, for --seconds (60)."""
+    del count
+    found = stand_still(seconds or 60.0, seed=seed, tell=progress())
+    say(f"standstill: {found}")
+    require(not found.report.findings and not found.report.unanswered)
 
 
 def fuzz(count: int | None, seconds: float | None, seed: int) -> None:
@@ -111,6 +120,7 @@ KINDS: dict[str, Callable[[int | None, float | None, int], None]] = {
     "kills": kills,
     "restarts": restarts,
     "history": history,
+    "standstill": standstill,
     "fuzz": fuzz,
     "power": power,
     "syscalls": syscalls,
@@ -127,7 +137,7 @@ def main() -> None:
     )
     parser.add_argument("kind", choices=(*KINDS, "all"))
     parser.add_argument("--count", type=_positive, help="of the one kind; see above")
-    parser.add_argument("--seconds", type=float, help="of history and fuzz; see above")
+    parser.add_argument("--seconds", type=float, help="of history, standstill and fuzz; see above")
     parser.add_argument("--seed", type=int, help="of what happens; it is always printed")
     arguments = parser.parse_args()
     if arguments.kind == "all" and arguments.count:
