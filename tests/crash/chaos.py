@@ -23,6 +23,7 @@ from tests.crash.history_records import read_history
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 END_S_MAX = 90.0
+GROWTH_S_MAX = 30.0
 PAUSE_S_MAX = 0.5
 STOPPED_S_MAX = 1.5
 CALL_TIMEOUT_S = 60.0
@@ -122,6 +123,14 @@ def crowd_of(
         yield crowd
     finally:
         crowd.close()
+
+
+def wait_for_bytes(path: Path, size: int) -> None:
+    """Wait until a history has so many bytes."""
+    until_s = time.monotonic() + GROWTH_S_MAX
+    while not path.exists() or path.stat().st_size < size:
+        assert time.monotonic() < until_s, f"{path} did not grow to {size} bytes"
+        time.sleep(0.01)
 
 
 def report_of(crowd: Crowd, database: Path, problems: list[str]) -> Report:

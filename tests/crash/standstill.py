@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luludb_client.testing import running_daemon
-from tests.crash.chaos import ClientProcess, crowd_of, report_of
+from tests.crash.chaos import ClientProcess, crowd_of, report_of, wait_for_bytes
 from tests.crash.history_model import Report
 from tests.crash.progress import Tell, tell_nobody
 
@@ -62,7 +62,8 @@ def stand_still(seconds: float, *, seed: int, tell: Tell = tell_nobody) -> Stand
         ) as crowd,
     ):
         stopped, others = crowd.clients[: len(KINDS)], crowd.clients[len(KINDS) :]
-        _wait_for_growth(crowd.clients, dict.fromkeys(range(len(crowd.clients)), BEGUN_BYTES))
+        for client in crowd.clients:
+            wait_for_bytes(client.history, BEGUN_BYTES)
         for client in stopped:
             client.process.send_signal(signal.SIGSTOP)
             _, status = os.waitpid(client.process.pid, os.WUNTRACED)
@@ -73,9 +74,11 @@ def stand_still(seconds: float, *, seed: int, tell: Tell = tell_nobody) -> Stand
         woken_s = time.monotonic()
         for client in stopped:
             client.go_on()
-        _wait_for_growth(stopped, {number: size + 1 for number, size in before.items()})
+        for client in stopped:
+            wait_for_bytes(client.history, before[client.number] + 1)
         woken_ms = (time.monotonic() - woken_s) * 1000
-        _wait_for_growth(stopped, {number: size + BEGUN_BYTES for number, size in before.items()})
+        for client in stopped:
+            wait_for_bytes(client.history, before[client.number] + BEGUN_BYTES)
         problems = crowd.end()
         daemon.stop()
         report = report_of(crowd, daemon.home / "lulu.db", problems)
@@ -101,14 +104,4 @@ def _watch(clients: list[ClientProcess], seconds: float, tell: Tell) -> float:
 
 
 def _sizes(clients: list[ClientProcess]) -> dict[int, int]:
-    return {
-        client.number: client.history.stat().st_size if client.history.exists() else 0
-        for client in clients
-    }
-
-
-def _wait_for_growth(clients: list[ClientProcess], wanted: dict[int, int]) -> None:
-    until_s = time.monotonic() + DEADLINE_S
-    while any(size < wanted[number] for number, size in _sizes(clients).items()):
-        assert time.monotonic() < until_s, f"histories of {_sizes(clients)}, wanted {wanted}"
-        time.sleep(LOOK_S)
+    return {client.number: client.history.stat().st_size for client in clients}
