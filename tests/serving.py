@@ -7,15 +7,29 @@ import sys
 import threading
 
 DEADLINE_S = 20
+# Sets both limits on itself and becomes the daemon: they are too low for the test's own process.
+LIMITING = """
+import os, resource, sys
+
+_, soft, hard, *command = sys.argv
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(soft), int(hard)))
+os.execv(command[0], command)
+"""
 
 
 class Server:
-    """A daemon in the foreground. `lines` holds what it logged until it served, or ended."""
+    """A daemon in the foreground. `lines` holds what it logged until it served, or ended.
 
-    def __init__(self, home, *args, env=None, **popen) -> None:
+    `open_files` is the soft and the hard limit on open files that it starts with.
+    """
+
+    def __init__(self, home, *args, env=None, open_files=None, **popen) -> None:
         self.home = home
+        limited = (
+            [] if open_files is None else [sys.executable, "-c", LIMITING, *map(str, open_files)]
+        )
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "luludb", "serve", "--home", os.fspath(home), *args],
+            [*limited, sys.executable, "-m", "luludb", "serve", "--home", os.fspath(home), *args],
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             env={**os.environ, **(env or {})},

@@ -77,7 +77,7 @@ class Checkpoints:
             StorageFailed: the log or the database could not be synced.
         """
         wal_bytes = self.wal_bytes()
-        if wal_bytes <= min(WAL_BYTES_SHRUNK_MIN, self._wal_bytes_max):
+        if wal_bytes < min(WAL_BYTES_SHRUNK_MIN, self._wal_bytes_max):
             return
         if self._run(apsw.SQLITE_CHECKPOINT_TRUNCATE):
             return

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,13 +21,14 @@ from luludb.limits import (
     SOCKET_LINGER_MS,
     SOCKET_QUEUE_MESSAGES_MAX,
     TRANSPORT_FRAME_BYTES_MAX,
+    UNREAD_WARNING_S,
 )
 from luludb.tables.changes import ChangeRow
 from luludb.wire import encode_notice
 
 _NOBLOCK = int(zmq.NOBLOCK)
 _NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-_UNREACHABLE = (errno.EAGAIN, errno.EHOSTUNREACH)
+_log = logging.getLogger(__name__)
 
 
 class Sockets:
@@ -37,6 +40,7 @@ class Sockets:
     def __init__(self, directory: Path, figures: Figures) -> None:
         self._figures = figures
         self._subscriptions = 0
+        self._warned_s = -float(UNREAD_WARNING_S)
         self._connections: set[int] = set()
         self._paths = (directory / "command.sock", directory / "changes.sock")
         self.command_endpoint, self.changes_endpoint = (f"ipc://{path}" for path in self._paths)
@@ -105,8 +109,20 @@ class Sockets:
                     send(part, _NOBLOCK_MORE)
                 send(frame, _NOBLOCK)
             except zmq.ZMQError as error:
-                if error.errno not in _UNREACHABLE:
+                if error.errno == errno.EAGAIN:
+                    self._warn_of_unread_replies()
+                elif error.errno != errno.EHOSTUNREACH:
                     raise
+
+    def _warn_of_unread_replies(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._warned_s >= UNREAD_WARNING_S:
+            self._warned_s = now_s
+            _log.warning(
+                "a client does not read its replies: %d wait for it, and more are not sent; they"
+                " are kept until it asks for them again",
+                SOCKET_QUEUE_MESSAGES_MAX,
+            )
 
     def publish(self, batches: Sequence[Sequence[ChangeRow]]) -> None:
         """Ring for each touched session of each batch; nothing is done where nobody listens."""

@@ -23,8 +23,10 @@ from tests.crash.history_records import read_history
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 END_S_MAX = 90.0
+GROWTH_S_MAX = 30.0
 PAUSE_S_MAX = 0.5
 STOPPED_S_MAX = 1.5
+CALL_TIMEOUT_S = 60.0
 KINDS = ("library", "wire")
 
 
@@ -54,6 +56,7 @@ class Crowd:
     home: Path
     directory: Path
     seed: int
+    timeout_s: float = CALL_TIMEOUT_S
     clients: list[ClientProcess] = field(default_factory=list)
 
     def add(self, kind: str | None = None) -> ClientProcess:
@@ -62,7 +65,7 @@ class Crowd:
         history = self.directory / f"{number}.history"
         command = [sys.executable, "-m", "tests.crash.history_clients", kind, str(self.home)]
         process = subprocess.Popen(
-            [*command, str(history), str(number), str(self.seed)],
+            [*command, str(history), str(number), str(self.seed), str(self.timeout_s)],
             stdin=subprocess.PIPE,
             cwd=ROOT,
         )
@@ -104,15 +107,30 @@ class Crowd:
 
 
 @contextlib.contextmanager
-def crowd_of(home: Path, directory: Path, *, seed: int, kinds: tuple[str, ...]) -> Iterator[Crowd]:
+def crowd_of(
+    home: Path,
+    directory: Path,
+    *,
+    seed: int,
+    kinds: tuple[str, ...],
+    timeout_s: float = CALL_TIMEOUT_S,
+) -> Iterator[Crowd]:
     """Clients of `kinds`, all gone at the end."""
-    crowd = Crowd(home, directory, seed)
+    crowd = Crowd(home, directory, seed, timeout_s)
     try:
         for kind in kinds:
             crowd.add(kind)
         yield crowd
     finally:
         crowd.close()
+
+
+def wait_for_bytes(path: Path, size: int) -> None:
+    """Wait until a history has so many bytes."""
+    until_s = time.monotonic() + GROWTH_S_MAX
+    while not path.exists() or path.stat().st_size < size:
+        assert time.monotonic() < until_s, f"{path} did not grow to {size} bytes"
+        time.sleep(0.01)
 
 
 def report_of(crowd: Crowd, database: Path, problems: list[str]) -> Report:

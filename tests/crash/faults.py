@@ -40,6 +40,11 @@ class Fault:
     error: str | None
     number: int
 
+    @property
+    def kind(self) -> str:
+        """The call and what happens to it."""
+        return f"{self.call} {self.error or 'KILL'}"
+
     def option(self) -> str:
         """What strace is told."""
         what = "signal=KILL" if self.error is None else f"error={self.error}"
@@ -76,6 +81,10 @@ class Trial:
         """How it ended, in a word or two."""
         at = "serving" if self.had_served else "starting"
         return f"{at}, {'killed' if self.exit_code < 0 else f'exit {self.exit_code}'}"
+
+    def __str__(self) -> str:
+        fault = "no fault" if self.fault is None else f"{self.fault.kind} at {self.fault.number}"
+        return f"{fault}: {self.ending}"
 
 
 class TracedServer:

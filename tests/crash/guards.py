@@ -32,6 +32,14 @@ class Guard(NamedTuple):
 
 WRITER = "luludb/daemon/writer.py"
 EXACTLY_ONCE = "tests/system/test_exactly_once.py"
+LONG_READER = (
+    "tests/crash/test_long_reader.py"
+    "::test_the_process_that_keeps_the_log_long_is_named_and_writes_go_on_once_it_left"
+)
+FOREIGN_WRITER = (
+    "tests/crash/test_foreign_writer.py"
+    "::test_a_foreign_writer_is_named_and_no_command_fails_before_its_own_timeout"
+)
 GUARDS = (
     Guard(
         "a repeated command gets its first reply and is not applied",
@@ -132,6 +140,69 @@ GUARDS = (
         "tests/fuzz/test_fuzz_daemon.py::test_clients_that_never_read_their_replies_hold_up_nobody_and_cost_bounded_memory",
     ),
     Guard(
+        "a reply that finds no room in its peer's queue is noticed",
+        "luludb/daemon/sockets.py",
+        "self._router.set(zmq.ROUTER_MANDATORY, 1)",
+        "self._router.set(zmq.ROUTER_MANDATORY, 0)",
+        "tests/system/test_daemon_life.py::test_a_peer_that_never_reads_is_spoken_of_and_finds_its_replies_kept",
+    ),
+    Guard(
+        "the limit on open files is raised",
+        "luludb/daemon/loop.py",
+        "            raise_open_files_limit()\n",
+        "",
+        "tests/system/test_open_files.py::test_the_limit_is_raised_as_far_as_it_may_be",
+    ),
+    Guard(
+        "the log is bounded",
+        "luludb/daemon/checkpoints.py",
+        "if self.wal_bytes_min < self._wal_bytes_max:",
+        "if True:",
+        "tests/unit/test_checkpoints.py::test_a_log_at_its_bound_refuses_commands_until_the_reader_leaves",
+    ),
+    Guard(
+        "commands are refused while the log is at its bound",
+        "luludb/daemon/loop.py",
+        "refusal or self._checkpoints.overload()",
+        "refusal",
+        LONG_READER,
+    ),
+    Guard(
+        "who keeps the log long is named in the log",
+        "luludb/daemon/checkpoints.py",
+        "if wal_bytes > self._wal_bytes_max // 4 and",
+        "if False and",
+        LONG_READER,
+    ),
+    Guard(
+        "a log that grew long is emptied once nobody reads it",
+        "luludb/daemon/loop.py",
+        "                self._checkpoints.shrink()\n",
+        "",
+        LONG_READER,
+    ),
+    Guard(
+        "who holds the write lock is named in the log",
+        "luludb/daemon/connection.py",
+        "if waited_ms >= LOCK_WAIT_LOGGED_MS and not self._logged:",
+        "if False:",
+        FOREIGN_WRITER,
+    ),
+    Guard(
+        "a lock that goes on being held is only looked at",
+        "luludb/daemon/connection.py",
+        "self._wait_ms = LOCK_WAIT_AGAIN_MS_MAX if kept else LOCK_WAIT_MS_MAX",
+        "self._wait_ms = LOCK_WAIT_MS_MAX",
+        FOREIGN_WRITER,
+    ),
+    Guard(
+        "the files are looked at between COMMIT and the reply",
+        "luludb/daemon/loop.py",
+        "            self._files.check_places()\n",
+        "            pass\n",
+        "tests/system/test_files.py::test_nothing_is_acknowledged_once_a_file_was_removed",
+    ),
+    Guard(
         "what a frame holds is looked at before it is used",
         "luludb/wire.py",
         "        and type(args) is dict\n",
@@ -167,9 +238,30 @@ GUARDS = (
         "tests/unit/test_core.py::test_lost_writes_end_the_client",
     ),
     Guard(
+        "another database is data loss, however far it has gone",
+        "clients/python/luludb_client/hello.py",
+        "if self._database_id not in (None, hello.database_id):",
+        "if False:",
+        "tests/system/test_client_outages.py::test_another_database_is_data_loss_for_a_client_that_knew_the_first",
+    ),
+    Guard(
+        "frames left behind on a connection that was given up are not applied",
+        WRITER,
+        "if client.connection != item.exchange.connection:",
+        "if False:",
+        f"{EXACTLY_ONCE}::test_frames_left_behind_on_a_connection_given_up_change_nothing",
+    ),
+    Guard(
         "a database that went back is data loss",
         "clients/python/luludb_client/hello.py",
         "if hello.last_rev < self._rev:",
+        "if False:",
+        "tests/unit/test_core.py::test_lost_writes_end_the_client",
+    ),
+    Guard(
+        "a database that knows less of a client than it was told is data loss",
+        "clients/python/luludb_client/hello.py",
+        "if not hello.registered and hello.last_seq < self._seq:",
         "if False:",
         "tests/unit/test_core.py::test_lost_writes_end_the_client",
     ),

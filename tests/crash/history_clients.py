@@ -1,6 +1,6 @@
 """The clients of the history checker, each a process: random commands of every op, recorded.
 
-    python -m tests.crash.history_clients library|wire HOME HISTORY NUMBER SEED
+    python -m tests.crash.history_clients blocking|library|wire HOME HISTORY NUMBER SEED TIMEOUT_S
 
 Runs until its standard input ends, then waits for what is unanswered and exits with 0.
 """
@@ -23,9 +23,9 @@ import msgpack
 import zmq
 
 from luludb_client import Client, LuludbError
+from luludb_client.operations import free_operation
 from tests.crash.history_records import Recorder
 
-TIMEOUT_S = 60.0
 ANSWER_MS = 1000  # without one, a wire client gives its connection up
 SHARED = 8
 WINDOW = 32
@@ -132,7 +132,28 @@ def is_over() -> bool:
     return bool(select.select([sys.stdin], [], [], 0)[0])
 
 
-def run_library_client(home: Path, recorder: Recorder, commands: Commands) -> None:
+def run_blocking_client(
+    home: Path, recorder: Recorder, commands: Commands, timeout_s: float
+) -> None:
+    """Send through `luludb_client`, and wait for each reply before the next command."""
+    with Client(home, timeout_s=timeout_s) as client:
+        number = 0
+        while not is_over():
+            number += 1
+            op, args = commands.next()
+            recorder.note("q", number, op, args)
+            try:
+                # What every blocking method calls: the checker needs the reply's whole body.
+                body = client._write(free_operation(op, args))
+            except LuludbError as error:
+                note_error(recorder, number, error)
+            else:
+                recorder.note("a", number, 0, body)
+
+
+def run_library_client(
+    home: Path, recorder: Recorder, commands: Commands, timeout_s: float
+) -> None:
     """Submit through `luludb_client`, up to a window at a time."""
     places = threading.Semaphore(WINDOW)
 
@@ -140,14 +161,11 @@ def run_library_client(home: Path, recorder: Recorder, commands: Commands) -> No
         error = future.exception()
         if error is None:
             recorder.note("a", number, 0, future.result())
-        elif isinstance(error, LuludbError) and error.code in KEPT:
-            details = {key: error.details[key] for key in ("index",) if key in error.details}
-            recorder.note("a", number, 1, {"code": error.code, **details})
         else:
-            recorder.note("e", number, getattr(error, "code", repr(error)))
+            note_error(recorder, number, error)
         places.release()
 
-    with Client(home, timeout_s=TIMEOUT_S) as client:
+    with Client(home, timeout_s=timeout_s) as client:
         number = 0
         while not is_over():
             places.acquire()
@@ -159,11 +177,28 @@ def run_library_client(home: Path, recorder: Recorder, commands: Commands) -> No
             places.acquire()
 
 
+def note_error(recorder: Recorder, number: int, error: BaseException) -> None:
+    """Note a refusal as the answer that it is, and anything else as an error."""
+    if isinstance(error, LuludbError) and error.code in KEPT:
+        details = {key: error.details[key] for key in ("index",) if key in error.details}
+        recorder.note("a", number, 1, {"code": error.code, **details})
+    else:
+        recorder.note("e", number, getattr(error, "code", repr(error)))
+
+
 class WireClient:
     """Speaks the protocol by hand, sends much twice, and asks again for what it was told."""
 
-    def __init__(self, home: Path, recorder: Recorder, commands: Commands, chance: random.Random):
+    def __init__(
+        self,
+        home: Path,
+        recorder: Recorder,
+        commands: Commands,
+        chance: random.Random,
+        timeout_s: float,
+    ) -> None:
         self._home = home
+        self._timeout_s = timeout_s
         self._recorder = recorder
         self._commands = commands
         self._chance = chance
@@ -191,7 +226,7 @@ class WireClient:
         return [seq for seq in self._sent if seq not in self._answered]
 
     def _connect(self) -> None:
-        deadline_s = time.monotonic() + TIMEOUT_S
+        deadline_s = time.monotonic() + self._timeout_s
         while not self._is_greeted():
             if time.monotonic() > deadline_s:
                 raise TimeoutError("no daemon answered a hello")
@@ -283,14 +318,17 @@ class WireClient:
 
 
 def main() -> None:
-    kind, home, history, number, seed = sys.argv[1:]
+    kind, home, history, number, seed, timeout_s = sys.argv[1:]
     chance = random.Random(f"{seed} {number}")
     commands = Commands(int(number), chance)
     recorder = Recorder(Path(history))
-    if kind == "library":
-        run_library_client(Path(home), recorder, commands)
-    else:
-        WireClient(Path(home), recorder, commands, chance).run()
+    match kind:
+        case "blocking":
+            run_blocking_client(Path(home), recorder, commands, float(timeout_s))
+        case "library":
+            run_library_client(Path(home), recorder, commands, float(timeout_s))
+        case _:
+            WireClient(Path(home), recorder, commands, chance, float(timeout_s)).run()
     recorder.note("end")
     recorder.close()
 

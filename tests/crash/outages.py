@@ -21,6 +21,7 @@ from scripts.load.crowd import deal, percentile, run_crowd
 from scripts.load.journal import Journal, JournalWriter, digest_of, read_journal
 from scripts.load.verify import Verdict, verify
 from scripts.load.writer import Assignment
+from tests.crash.progress import Tell, tell_nobody
 
 CALL_TIMEOUT_S = 60.0
 ROUND_S_MAX = 30.0
@@ -163,6 +164,7 @@ def interrupt_repeatedly(
     seed: int,
     processes: int = PROCESSES,
     window: int = 1,
+    tell: Tell = tell_nobody,
 ) -> Outages:
     """End the daemon `count` times at random moments under writers, and start it again at once."""
     chance = random.Random(seed)
@@ -183,6 +185,7 @@ def interrupt_repeatedly(
                     daemon.start()
                     answered_s = observer.wait_for_acknowledgement(began_s)
                     recoveries_ms.append(round((answered_s - began_s) * 1000))
+                    tell(f"{len(recoveries_ms)} of {count} times; {recoveries_ms[-1]} ms")
                     moment_s = time.monotonic() + chance.uniform(0, LIFE_S_MAX)
                     return len(recoveries_ms) < count
 

@@ -23,6 +23,7 @@ from luludb.home import Home
 from tests.crash.power import Disk, power_disk
 from tests.crash.power_commands import random_command
 from tests.crash.power_model import DONE, Model, Step, found_model
+from tests.crash.progress import Tell, tell_nobody
 from tests.unit.turns import Clock, Peer, WriterUnderTest, integrity
 
 LIVES_A_RUN = 20
@@ -261,7 +262,9 @@ class Run:
             self._disk.restart_after_power_cut()
 
 
-def run_power_cuts(directory: Path, *, cuts: int, durability: str, seed: int) -> PowerFigures:
+def run_power_cuts(
+    directory: Path, *, cuts: int, durability: str, seed: int, tell: Tell = tell_nobody
+) -> PowerFigures:
     """Cut the power so many times under the real writer, in databases below `directory`.
 
     Raises:
@@ -284,4 +287,5 @@ def run_power_cuts(directory: Path, *, cuts: int, durability: str, seed: int) ->
                     run.live()
             run.look_at_last()
         shutil.rmtree(home)
+        tell(f"{figures.cuts} of {cuts} cuts; {figures.acknowledged} commands acknowledged")
     raise AssertionError("itertools.count has no end")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.crash.faults import Fault, Trial, try_fault
+from tests.crash.progress import Tell, tell_nobody
 
 Kind = tuple[str, str | None]
 """A call, and the error with which it fails; None stands for a kill."""
@@ -38,8 +42,7 @@ class SweepFigures:
         assert trial.fault is not None
         self.trials += 1
         self.refused_full += trial.refused_full
-        kind = f"{trial.fault.call} {trial.fault.error or 'KILL'}"
-        self.endings.setdefault(kind, Counter())[trial.ending] += 1
+        self.endings.setdefault(trial.fault.kind, Counter())[trial.ending] += 1
 
 
 def count_calls(commands: int) -> Counter[str]:
@@ -48,31 +51,45 @@ def count_calls(commands: int) -> Counter[str]:
 
 
 def sweep(
-    commands: int, kinds: Iterable[Kind], calls: Counter[str], *, each_max: int | None = None
+    commands: int,
+    kinds: Iterable[Kind],
+    calls: Counter[str],
+    *,
+    each_max: int | None = None,
+    tell: Tell = tell_nobody,
 ) -> SweepFigures:
     """Let every call of these kinds fail once, or `each_max` of each kind, evenly spread.
+
+    There are as many trials at once as the machine has processors. Each is made of processes, and
+    a thread here waits for them.
 
     Args:
         commands: how many commands are sent.
         kinds: which faults.
         calls: what `count_calls` counted with as many commands.
         each_max: None for all.
+        tell: hears how far it is after each trial.
 
     Raises:
         AssertionError: what `try_fault` found.
     """
     figures = SweepFigures(commands, calls)
-    for call, error in kinds:
-        for number in _numbers(calls[call], each_max):
-            trial = try_fault(Fault(call, error, number), commands)
+    faults = [
+        Fault(call, error, number)
+        for call, error in kinds
+        for number in _numbers(calls[call], each_max)
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for trial in pool.map(partial(try_fault, commands=commands), faults):
             assert trial.was_hit, f"{trial.fault} was never made"
             figures.add(trial)
+            tell(f"{figures.trials} of {len(faults)} trials; the last one: {trial}")
     return figures
 
 
-def sweep_all(commands: int) -> SweepFigures:
+def sweep_all(commands: int, tell: Tell = tell_nobody) -> SweepFigures:
     """Let every call fail once in every way."""
-    return sweep(commands, KINDS, count_calls(commands))
+    return sweep(commands, KINDS, count_calls(commands), tell=tell)
 
 
 def _numbers(count: int, each_max: int | None) -> Iterator[int]:

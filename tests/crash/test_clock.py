@@ -11,10 +11,9 @@ from typing import Any
 
 from luludb_client import Client
 from luludb_client.testing import running_daemon
-from tests.crash.chaos import crowd_of, report_of
+from tests.crash.chaos import crowd_of, report_of, wait_for_bytes
 from tests.crash.clock import WallClock
 from tests.crash.outages import new_seed
-from tests.crash.test_history import wait_for_bytes
 from tests.peer import connected
 
 YEAR_S = 365 * 24 * 3600

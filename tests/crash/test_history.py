@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
-import signal
 import sqlite3
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from luludb_client.testing import running_daemon
-from tests.crash.chaos import crowd_of, report_of, run_chaos
+from tests.crash.chaos import run_chaos
 from tests.crash.history import check
 from tests.crash.history_model import Report
 from tests.crash.history_records import History, Sent
 from tests.crash.outages import new_seed
+from tests.crash.standstill import stand_still
 
 SECONDS = 8.0
 STOPPED_S = 3.0
-DEADLINE_S = 30.0
 AT = "2026-01-02T03:04:05.000006+00:00"
 SCHEMA = """
 CREATE TABLE sessions (id, name, status, working_dir, created_at, updated_at);
@@ -43,41 +39,12 @@ def test_histories_of_clients_and_daemons_that_die_all_along_are_right() -> None
     assert report.answered_again > 0
 
 
-@pytest.mark.parametrize("kind", ["library", "wire"])
-def test_a_client_that_stands_still_in_the_middle_loses_nothing_and_holds_up_nobody(
-    kind: str, tmp_path: Path
-) -> None:
-    with (
-        running_daemon() as daemon,
-        crowd_of(daemon.home, tmp_path, seed=new_seed(), kinds=(kind, "library")) as crowd,
-    ):
-        stopped, other = crowd.clients
-        for client in crowd.clients:
-            wait_for_bytes(client.history, 10_000)
+def test_clients_that_stand_still_in_the_middle_lose_nothing_and_hold_up_nobody() -> None:
+    standstill = stand_still(STOPPED_S, seed=new_seed())
 
-        stopped.process.send_signal(signal.SIGSTOP)
-        _, status = os.waitpid(stopped.process.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status)
-        until_s = time.monotonic() + STOPPED_S
-        before = stopped.history.stat().st_size
-        while time.monotonic() < until_s:
-            wait_for_bytes(other.history, other.history.stat().st_size + 1000)
-        assert stopped.history.stat().st_size == before
-        stopped.go_on()
-        wait_for_bytes(stopped.history, before + 10_000)
-
-        problems = crowd.end()
-        daemon.stop()
-        report = report_of(crowd, daemon.home / "lulu.db", problems)
-        assert not report.findings, report
-        assert not report.unanswered
-
-
-def wait_for_bytes(path: Path, size: int) -> None:
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not path.exists() or path.stat().st_size < size:
-        assert time.monotonic() < deadline_s, f"{path} did not grow to {size} bytes"
-        time.sleep(0.01)
+    print(standstill)
+    assert not standstill.report.findings, standstill
+    assert not standstill.report.unanswered
 
 
 # The checker itself.

@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from luludb_client import Client
+from luludb_client import Client, Overloaded
 from luludb_client.testing import Daemon, running_daemon
+from tests import foreign
 
 MESSAGES = 6000
 CONTENT = "x" * 3000
+WRITERS = 4
+SHORT_LOG_BYTES = 2 << 20
 DEADLINE_S = 30  # for hanging; the daemon looks every two seconds
 
 
@@ -105,7 +109,72 @@ def test_a_log_at_its_bound_is_overloaded_until_the_reader_leaves(
         assert len(list(client.list_messages(session.id))) == len(futures)
 
 
+def test_the_process_that_keeps_the_log_long_is_named_and_writes_go_on_once_it_left(
+    daemon_with_a_short_log: Daemon,
+) -> None:
+    daemon = daemon_with_a_short_log
+    over = threading.Event()
+
+    def write_until_over(number: int) -> int:
+        """How many messages were acknowledged; no write may fail, however long it waits."""
+        with Client(daemon.home, timeout_s=2 * DEADLINE_S) as client:
+            session = client.create_session(f"{number}", "/w")
+            while not over.is_set():
+                client.append_message(session.id, "user", CONTENT)
+            return len(list(client.list_messages(session.id)))
+
+    with (
+        Client(daemon.home, timeout_s=1) as impatient,
+        ThreadPoolExecutor(WRITERS) as pool,
+        ending(over),
+    ):
+        session = impatient.create_session("n", "/w")
+        with foreign.reading(daemon.home) as reader_pid:
+            writers = [pool.submit(write_until_over, number) for number in range(WRITERS)]
+            refusal = overload_met(impatient, session.id)
+            wait_for_line(daemon, f"cannot shrink while pid {reader_pid} ")
+        refused = impatient.status()["last_rev"]
+        shrunk_s = wait_for(impatient, lambda status: status["wal_bytes"] < SHORT_LOG_BYTES)
+        went_on_s = wait_for(impatient, lambda status: status["last_rev"] > refused + 2 * WRITERS)
+        impatient.append_message(session.id, "user", "last")
+        over.set()
+        written = [writer.result(DEADLINE_S) for writer in writers]
+
+    print(f"log short {shrunk_s:.1f} s after the reader left, and writes went on {went_on_s:.1f} s")
+    assert f"while pid {reader_pid} (" in refusal.message
+    assert f"the most is {SHORT_LOG_BYTES}" in refusal.message
+    assert "the write-ahead log has" in refusal.message
+    assert all(written)
+
+
+@contextlib.contextmanager
+def ending(over: threading.Event) -> Iterator[None]:
+    """Let the writers end even where the test fails, or their pool would wait for them."""
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def overload_met(client: Client, session_id: str) -> Overloaded:
+    """Append until that is refused as overloaded; any other error fails the test."""
+    until_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < until_s:
+        try:
+            client.append_message(session_id, "user", CONTENT)
+        except Overloaded as error:
+            return error
+    raise AssertionError("no command was overloaded")
+
+
+def wait_for_line(daemon: Daemon, text: str) -> None:
+    until_s = time.monotonic() + DEADLINE_S
+    while text not in daemon.stderr():
+        assert time.monotonic() < until_s, f"{text!r} is not in the log: {daemon.stderr()}"
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def daemon_with_a_short_log() -> Iterator[Daemon]:
-    with running_daemon(env={"LULUDB_WAL_BYTES_MAX": "2 MiB"}) as daemon:
+    with running_daemon(env={"LULUDB_WAL_BYTES_MAX": f"{SHORT_LOG_BYTES}"}) as daemon:
         yield daemon

@@ -17,11 +17,14 @@ from luludb_client.testing import Daemon
 from tests.crash.chaos import run_chaos
 from tests.crash.guards import GUARDS, GuardError, take_out_each
 from tests.crash.outages import interrupt_repeatedly, new_seed
+from tests.crash.progress import NowAndThen
+from tests.crash.standstill import stand_still
 
 FAILED = 1
 INTERRUPTED = 130
 HISTORY_RUN_S = 30.0  # a history is held in memory while it is checked
 FRAMES_A_CONNECTION = 10
+PROGRESS_S = 15.0  # between lines that say how far it is
 
 
 class Failed(Exception):
@@ -43,7 +46,7 @@ def history(count: int | None, seconds: float | None, seed: int) -> None:
 def kills(count: int | None, seconds: float | None, seed: int) -> None:
     """kill -9 under 16 writers, --count times (200)."""
     del seconds
-    outages = interrupt_repeatedly(Daemon.kill, count or 200, seed=seed)
+    outages = interrupt_repeatedly(Daemon.kill, count or 200, seed=seed, tell=progress())
     say(f"kills: {outages}")
     require(outages.verdict.is_good)
 
@@ -51,9 +54,17 @@ def kills(count: int | None, seconds: float | None, seed: int) -> None:
 def restarts(count: int | None, seconds: float | None, seed: int) -> None:
     """SIGTERM and a new start under 16 writers, --count times (50)."""
     del seconds
-    outages = interrupt_repeatedly(Daemon.stop, count or 50, seed=seed)
+    outages = interrupt_repeatedly(Daemon.stop, count or 50, seed=seed, tell=progress())
     say(f"restarts: {outages}")
     require(outages.verdict.is_good)
+
+
+def standstill(count: int | None, seconds: float | None, seed: int) -> None:
+    """Clients stopped in the middle of blocking and pipelined writes, for --seconds (60)."""
+    del count
+    found = stand_still(seconds or 60.0, seed=seed, tell=progress())
+    say(f"standstill: {found}")
+    require(not found.report.findings and not found.report.unanswered)
 
 
 def fuzz(count: int | None, seconds: float | None, seed: int) -> None:
@@ -62,7 +73,13 @@ def fuzz(count: int | None, seconds: float | None, seed: int) -> None:
     from tests.fuzz.test_fuzz_daemon import GROWTH_BYTES_MAX
 
     frames = count or 10_000
-    found = attack(frames, frames // FRAMES_A_CONNECTION, seed=seed, seconds=seconds or 0.0)
+    found = attack(
+        frames,
+        frames // FRAMES_A_CONNECTION,
+        seed=seed,
+        seconds=seconds or 0.0,
+        tell=progress(),
+    )
     say(f"fuzz: {found}")
     require(found.is_survived and found.growth_bytes < GROWTH_BYTES_MAX)
 
@@ -74,7 +91,9 @@ def power(count: int | None, seconds: float | None, seed: int) -> None:
 
     for durability in ("full", "normal"):
         with tempfile.TemporaryDirectory(prefix="lulu-power-") as name:
-            found = run_power_cuts(Path(name), cuts=count or 1000, durability=durability, seed=seed)
+            found = run_power_cuts(
+                Path(name), cuts=count or 1000, durability=durability, seed=seed, tell=progress()
+            )
         say(f"power at {durability}: seed {seed}: {found}")
 
 
@@ -83,7 +102,7 @@ def syscalls(count: int | None, seconds: float | None, seed: int) -> None:
     del seconds, seed
     from tests.crash.sweeps import sweep_all
 
-    say(f"syscalls: {sweep_all(count or 20)}")
+    say(f"syscalls: {sweep_all(count or 20, progress())}")
 
 
 def guards(count: int | None, seconds: float | None, seed: int) -> None:
@@ -101,6 +120,7 @@ KINDS: dict[str, Callable[[int | None, float | None, int], None]] = {
     "kills": kills,
     "restarts": restarts,
     "history": history,
+    "standstill": standstill,
     "fuzz": fuzz,
     "power": power,
     "syscalls": syscalls,
@@ -117,7 +137,7 @@ def main() -> None:
     )
     parser.add_argument("kind", choices=(*KINDS, "all"))
     parser.add_argument("--count", type=_positive, help="of the one kind; see above")
-    parser.add_argument("--seconds", type=float, help="of history and fuzz; see above")
+    parser.add_argument("--seconds", type=float, help="of history, standstill and fuzz; see above")
     parser.add_argument("--seed", type=int, help="of what happens; it is always printed")
     arguments = parser.parse_args()
     if arguments.kind == "all" and arguments.count:
@@ -156,6 +176,11 @@ def require(is_so: bool) -> None:
 
 def say(message: str) -> None:
     print(message, flush=True)
+
+
+def progress() -> NowAndThen:
+    """What tells now and then how far a kind is."""
+    return NowAndThen(lambda line: say(f"  {line}"), PROGRESS_S)
 
 
 def _positive(text: str) -> int:

@@ -19,6 +19,7 @@ import zmq
 from luludb_client.testing import Daemon, running_daemon
 from scripts.load.verify import Verdict, verify
 from tests.crash.outages import write_while
+from tests.crash.progress import Tell, tell_nobody
 from tests.fuzz.frames import fuzzed_frame
 from tests.peer import Peer, connected, discovery, request
 
@@ -145,7 +146,14 @@ class Garbler:
         return start + noise
 
 
-def attack(frames: int, connections: int, *, seed: int, seconds: float = 0.0) -> Attack:
+def attack(
+    frames: int,
+    connections: int,
+    *,
+    seed: int,
+    seconds: float = 0.0,
+    tell: Tell = tell_nobody,
+) -> Attack:
     """Send so many fuzzed frames, and make so many garbage connections, beside honest writers.
 
     With `seconds` it goes on at the same proportion until they are over.
@@ -160,6 +168,7 @@ def attack(frames: int, connections: int, *, seed: int, seconds: float = 0.0) ->
             fuzzer.send(FRAMES_AT_ONCE)
             while garbler.made * frames < fuzzer.sent * connections:
                 garbler.connect()
+            tell(f"{fuzzer.sent} frames, {garbler.made} garbage connections")
             return fuzzer.sent < frames or time.monotonic() - began_s < seconds
 
         growth_bytes, verdict = beside_honest_writers(daemon, is_going_on, seed=seed)

@@ -12,7 +12,8 @@ import time
 import pytest
 import zmq
 
-from tests.peer import connected, discovery
+from tests.fuzz.attacks import deaf_dealer
+from tests.peer import connected, discovery, request
 from tests.serving import Server, refused_start, serving
 
 CREATE = ("session.create", {"name": "n", "working_dir": "/w"})
@@ -236,13 +237,38 @@ def test_what_had_arrived_before_the_signal_is_applied_and_answered(fresh_home, 
     assert rows(fresh_home, "SELECT count(*) FROM messages") == [(1600,)]
 
 
+def ask_and_never_read(deaf, client_id, times):
+    """Create a session, whose reply has 4 KB, and ask for that reply again and again."""
+    deaf.send(request(client_id, 0, "hello", {}))
+    create = {"id": "deaf", "name": "n" * 4000, "working_dir": "/w"}
+    for _ in range(times):
+        deaf.send(request(client_id, 1, "session.create", create))
+
+
+def test_a_peer_that_never_reads_is_spoken_of_and_finds_its_replies_kept(fresh_home, connect):
+    with serving(fresh_home) as server, zmq.Context() as context:
+        client_id, other = os.urandom(16), connect(fresh_home)
+        with deaf_dealer(context, fresh_home) as deaf:
+            ask_and_never_read(deaf, client_id, 3000)
+            deadline_s = time.monotonic() + 20
+            while "does not read its replies" not in server.log:
+                assert time.monotonic() < deadline_s, server.log
+                assert other.create_session()
+        again = connect(fresh_home, client_id)
+        create = {"id": "deaf", "name": "n" * 4000, "working_dir": "/w"}
+
+        assert again.seq == 1
+        assert again.exchange("session.create", create, seq=1).status == 0
+        assert server.log.count("does not read its replies") == 1
+
+
 def test_it_stops_in_time_though_a_peer_never_reads(fresh_home, connect):
-    with serving(fresh_home) as server:
-        deaf = connect(fresh_home)
-        deaf.socket.setsockopt(zmq.RCVHWM, 1)
-        deaf.reconnect()
-        for _ in range(2000):
-            deaf.send("status", {}, seq=0)
+    with (
+        serving(fresh_home) as server,
+        zmq.Context() as context,
+        deaf_dealer(context, fresh_home) as deaf,
+    ):
+        ask_and_never_read(deaf, os.urandom(16), 3000)
         connect(fresh_home).create_session()
 
         assert server.signal(signal.SIGTERM, STOP_S_MAX) == 0

@@ -102,8 +102,7 @@ def test_a_stop_does_not_wait_for_a_reader(
 def test_a_log_at_its_bound_refuses_commands_until_the_reader_leaves(
     connection: apsw.Connection, checkpoints: Checkpoints, reader: apsw.Connection
 ) -> None:
-    while checkpoints.overload() is None:
-        fill(connection, 10)
+    until_overloaded(connection, checkpoints)
     fill(connection, 10)
     checkpoints.shrink()
     refusal = checkpoints.overload()
@@ -115,6 +114,31 @@ def test_a_log_at_its_bound_refuses_commands_until_the_reader_leaves(
 
     assert checkpoints.overload() is None
     assert checkpoints.wal_bytes() == 0
+
+
+def test_a_log_of_exactly_its_bound_is_emptied_too(
+    connection: apsw.Connection, lock_wait: LockWait, tmp_path: Path
+) -> None:
+    frame_bytes = 24 + 4096
+    bound = 32 + 100 * frame_bytes
+    checkpoints = Checkpoints(connection, lock_wait, Home(tmp_path), wal_bytes_max=bound)
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    while checkpoints.wal_bytes() < bound:
+        connection.execute("UPDATE lulu_meta SET value = value + 1 WHERE key = 'last_rev'")
+    assert checkpoints.wal_bytes() == bound
+    assert checkpoints.overload() is not None
+
+    checkpoints.shrink()
+
+    assert checkpoints.overload() is None
+
+
+def until_overloaded(connection: apsw.Connection, checkpoints: Checkpoints) -> None:
+    for _ in range(200):
+        if checkpoints.overload() is not None:
+            return
+        fill(connection, 10)
+    raise AssertionError("the log has no bound")
 
 
 def test_the_log_is_never_shorter_than_the_last_commit_left_it(
