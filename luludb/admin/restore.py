@@ -24,7 +24,7 @@ import apsw
 from luludb.admin.aside import FILE_NAME, directory_aside
 from luludb.admin.copying import Contents, Show, opened, run_backup, storage_errors
 from luludb.admin.replacement import check_source, make_ready
-from luludb.errors import DiskFull, StartRefused
+from luludb.errors import DiskFull, StartRefused, StorageFailed
 from luludb.home import Home, locked, prepare_home
 from luludb.platform import sync_to_disk, write_again
 from luludb.times import now_text
@@ -79,7 +79,9 @@ def restore(home: Home, source: str, *, show: Show, tell: Callable[[str], None])
             f" what is called {home.wal.name} away and restore again"
         ):
             saved, was_damaged = _save(home, directory)
-        with storage_errors(f"{home.database} cannot be written"):
+        with storage_errors(
+            f"{home.database} cannot be written for sure; it is whole, the old one or the new one"
+        ):
             _replace(home, ready, show)
     return Restored(contents, saved, was_damaged)
 
@@ -189,7 +191,13 @@ def _replace(home: Home, ready: Path, show: Show) -> None:
     else:
         with closing(connection):
             _write_durably(connection, home, ready, show)
-    sync_to_disk(home.path)
+    try:
+        sync_to_disk(home.path)
+    except OSError as error:  # without room too: what was written may not last
+        raise StorageFailed(
+            f"{home.path} cannot be synced: {error.strerror}; {home.database} is the new one, and"
+            " with a loss of power may be the old one again"
+        ) from error
 
 
 def _put_in_place(home: Home, ready: Path) -> None:

@@ -366,6 +366,25 @@ def test_a_database_that_is_damaged_is_saved_as_it_is_and_restored(home, backup,
         client.append_message("s", "user", "goes on")
 
 
+def test_the_log_of_a_damaged_database_is_saved_and_not_replayed(daemon, backup):
+    daemon.stop()
+    daemon.start()
+    with Client(daemon.home) as client:
+        client.update_session("s", status="in the log alone")
+    daemon.kill()
+    with (daemon.home / "lulu.db").open("r+b") as file:
+        no_database(file)
+    log = (daemon.home / "lulu.db-wal").read_bytes()
+    assert log
+
+    found = restored(daemon.home, backup)
+
+    assert found["was_damaged"]
+    assert Path(f"{found['saved']}-wal").read_bytes() == log
+    assert damage(daemon.home / "lulu.db") == []
+    assert digest_of_rows(daemon.home / "lulu.db") == digest_of_rows(backup)
+
+
 def test_a_daemon_that_refuses_a_damaged_database_serves_after_a_restore(home, backup):
     os.truncate(home / "lulu.db", 9000)
     assert refused_start(home)[0] == 1
