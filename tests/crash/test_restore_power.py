@@ -13,6 +13,7 @@ from unittest.mock import patch
 import apsw
 import pytest
 
+from luludb.admin import copying as copying_module
 from luludb.admin import restore as restore_module
 from luludb.admin.replacement import make_ready
 from luludb.daemon.connection import LockWait, open_database
@@ -24,6 +25,7 @@ from tests.databases import TIME, make_todays_file
 from tests.unit.turns import integrity
 
 CUTS = 150
+CUTS_BESIDE_A_READER = 20
 OLD_COMMITS = 12
 BODY = "x" * 3000
 
@@ -105,6 +107,41 @@ def found(home: Home, *, failed: bool) -> str:
     # What a failed sync was to keep has no known outcome, and nobody was told that it was kept.
     assert len(ids) == OLD_COMMITS or (failed and len(ids) >= OLD_COMMITS - 1)
     return "old"
+
+
+@contextlib.contextmanager
+def reader_of(home: Home) -> Iterator[None]:
+    """A program that reads the old rows, so that the log cannot be copied back."""
+    connection = apsw.Connection(str(home.database), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.execute("BEGIN")
+    connection.execute("SELECT count(*) FROM sessions").fetchall()
+    try:
+        yield
+    finally:
+        # SQLite tries to lock the file for writing as the last one closes, and forgives that a
+        # reader cannot; a VFS of apsw's raises there.
+        with contextlib.suppress(apsw.IOError):
+            connection.close()
+
+
+def test_beside_a_reader_what_was_restored_is_safe_in_the_log(ready: Path) -> None:
+    seed = new_seed()
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    for _ in range(CUTS_BESIDE_A_READER):
+        with (
+            disk_with_database(chance, failed=False) as (disk, home),
+            patch.object(copying_module, "READ_BUSY_TIMEOUT_MS", 1),
+        ):
+            # With nothing left to copy back a checkpoint syncs nothing, and only COMMIT does.
+            with contextlib.closing(apsw.Connection(str(home.database))) as connection:
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                with reader_of(home):
+                    assert replace(home, ready)
+            assert home.wal.stat().st_size > ready.stat().st_size
+            disk.restart_after_power_cut()
+
+            assert found(home, failed=False) == "new"
 
 
 @pytest.mark.parametrize("failed", [False, True], ids=["after-a-kill", "after-a-failed-sync"])
