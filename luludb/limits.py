@@ -97,6 +97,7 @@ NAME_CHARACTERS_SHOWN_MIN: Final = 8  # of a name in a table on a narrow termina
 # Files.
 SOCKET_PATH_BYTES_MAX_LINUX: Final = 107
 SOCKET_PATH_BYTES_MAX_MACOS: Final = 103
+COPY_PAGES_MAX: Final = 256  # of a database that is copied, between two looks at the progress
 FILE_CHUNK_BYTES: Final = 1024 * 1024  # of a file that is read in pieces
 DISCOVERY_BYTES_MAX: Final = 64 * 1024
 IMPORT_LINE_BYTES_MAX: Final = 6 * FRAME_BYTES_MAX  # JSON writes a control character in six bytes

@@ -1,7 +1,9 @@
-"""What differs between Linux and macOS: figures of the process, file systems, locks, boots."""
+"""What differs between Linux and macOS: figures of the process, files and disks, locks, boots."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import resource
@@ -9,7 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from luludb.limits import SOCKET_PATH_BYTES_MAX_LINUX, SOCKET_PATH_BYTES_MAX_MACOS
+from luludb.limits import (
+    FILE_CHUNK_BYTES,
+    SOCKET_PATH_BYTES_MAX_LINUX,
+    SOCKET_PATH_BYTES_MAX_MACOS,
+)
 
 IS_MACOS = sys.platform == "darwin"
 SOCKET_PATH_BYTES_MAX = SOCKET_PATH_BYTES_MAX_MACOS if IS_MACOS else SOCKET_PATH_BYTES_MAX_LINUX
@@ -103,6 +109,30 @@ def described_process(pid: int) -> str:
     except OSError:
         return f"pid {pid}"
     return f"pid {pid} ({name})"
+
+
+def sync_to_disk(path: Path) -> None:
+    """Have what was written to a file, or the names in a directory, survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if sys.platform == "darwin":
+            # fsync(2) there leaves it in the drive's cache; not every file system has the other.
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+                return
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_again(path: Path) -> None:
+    """Write what is read of a file to the same place, and sync it."""
+    with path.open("r+b", buffering=0) as file:
+        at = 0
+        while chunk := file.read(FILE_CHUNK_BYTES):
+            os.pwrite(file.fileno(), chunk, at)
+            at += len(chunk)
+        os.fsync(file.fileno())
 
 
 def _mount_of(line: str) -> tuple[str, str]:

@@ -1,1 +1,1 @@
-"""What an operator does, through the client: import and export."""
+"""What an operator does: import and export through the client, backup and restore."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
@@ -50,3 +51,20 @@ def tracked(
                     counted=f"{count:,} {noun}  {per_s:,.0f}/s",
                 )
             yield item
+
+
+@contextmanager
+def steps_shown() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A function that shows what is being done, how much of it is done, and the whole if known."""
+    if not sys.stderr.isatty():
+        yield lambda _verb, _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda verb, done, total: progress.update(
+            task, description=verb, completed=done, total=total
+        )

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from luludb import __version__
+from luludb.cli.backup import backup, restore
 from luludb.cli.exits import drop_output
 from luludb.cli.figures import ping, status
 from luludb.cli.messages import message
@@ -55,5 +56,5 @@ def luludb() -> None:
     """
 
 
-for command in (serve, ping, status, session, message, import_file, export_file):
+for command in (serve, ping, status, session, message, import_file, export_file, backup, restore):
     luludb.add_command(command)

@@ -10,15 +10,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
-import os
 from pathlib import Path
 
 import apsw
 
 from luludb.errors import StartRefused, StorageFailed
 from luludb.home import Home
-from luludb.limits import FILE_CHUNK_BYTES
-from luludb.platform import machine_boot_id
+from luludb.platform import machine_boot_id, write_again
 from luludb.tables import meta, schema
 from luludb.times import now_text
 
@@ -130,16 +128,6 @@ def _write_log_again(connection: apsw.Connection, home: Home) -> None:
         raise StorageFailed(f"{home.wal} cannot be written again: {error.strerror}") from error
     finally:
         connection.execute("ROLLBACK")
-
-
-def write_again(path: Path) -> None:
-    """Write what is read of a file to the same place, and sync it."""
-    with path.open("r+b", buffering=0) as file:
-        at = 0
-        while chunk := file.read(FILE_CHUNK_BYTES):
-            os.pwrite(file.fileno(), chunk, at)
-            at += len(chunk)
-        os.fsync(file.fileno())
 
 
 def _checkpoint_all(connection: apsw.Connection, home: Home) -> None:

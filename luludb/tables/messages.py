@@ -92,6 +92,11 @@ def page(
     return rows
 
 
+def count(connection: Connection) -> int:
+    """How many messages there are."""
+    return int(connection.execute("SELECT count(*) FROM messages").fetchone()[0])
+
+
 def count_orphans(connection: Connection) -> int:
     """How many messages name a session that does not exist. Looks at each session_id once."""
     return int(

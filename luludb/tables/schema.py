@@ -18,6 +18,8 @@ _COLUMNS = {
     "messages": ("id", "session_id", "role", "content", "timestamp"),
 }
 
+_OWN_TABLES = ("lulu_changes", "lulu_meta", "lulu_clients", "lulu_replies")
+
 _SHARED_TABLES = (
     """CREATE TABLE IF NOT EXISTS sessions (
     id TEXT PRIMARY KEY,
@@ -75,8 +77,12 @@ def is_empty(connection: Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
 
 
-def check_is_ours(connection: Connection) -> int:
+def check_is_ours(connection: Connection, *, name: str = "lulu.db") -> int:
     """The file's version, where luludb may write to it. Changes nothing in it.
+
+    Args:
+        connection: to the file.
+        name: what messages call it.
 
     Raises:
         StartRefused: the file is of a newer version, or its tables are not those of `lulu.db`.
@@ -84,13 +90,29 @@ def check_is_ours(connection: Connection) -> int:
     version = read_version(connection)
     if version > SCHEMA_VERSION:
         raise StartRefused(
-            f"lulu.db has schema version {version} and this luludb knows up to {SCHEMA_VERSION};"
+            f"{name} has schema version {version} and this luludb knows up to {SCHEMA_VERSION};"
             " upgrade luludb, or use another home"
         )
     if version == 0:
         for table in _COLUMNS:
-            _check_table(connection, table)
+            _check_table(connection, table, name)
     return version
+
+
+def check_is_whole(connection: Connection, *, name: str) -> None:
+    """That the file could be a `lulu.db` as it stands: every table of its version is there.
+
+    `user_version` alone does not tell: many programs count theirs from 1 as well.
+
+    Raises:
+        StartRefused: it is of a newer version, or a table is missing or another one.
+    """
+    version = check_is_ours(connection, name=name)
+    for table in (*_COLUMNS, *(_OWN_TABLES if version else ())):
+        if not _columns_of(connection, table):
+            raise StartRefused(f"{name} is no lulu.db: it has no table {table}")
+    for table in _COLUMNS:
+        _check_table(connection, table, name)
 
 
 def migrate(connection: Connection) -> int:
@@ -115,13 +137,17 @@ def migrate(connection: Connection) -> int:
     return version
 
 
-def _check_table(connection: Connection, table: str) -> None:
-    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})").fetchall()]
+def _columns_of(connection: Connection, table: str) -> list[str]:
+    return [row[1] for row in connection.execute(f"PRAGMA table_info({table})").fetchall()]
+
+
+def _check_table(connection: Connection, table: str, name: str) -> None:
+    columns = _columns_of(connection, table)
     if not columns:
         return  # it is not there yet
     if sorted(columns) != sorted(_COLUMNS[table]):
         raise StartRefused(
-            f"lulu.db was made by another program: its table {table} has the columns"
+            f"{name} was made by another program: its table {table} has the columns"
             f" {', '.join(columns)}; luludb works on exactly {', '.join(_COLUMNS[table])}."
             " Use another home and bring the rows over with `luludb import`"
         )
@@ -129,7 +155,7 @@ def _check_table(connection: Connection, table: str) -> None:
         keys = connection.execute("PRAGMA foreign_key_list(messages)").fetchall()
         if not any(row[2].lower() == "sessions" and row[6] == "CASCADE" for row in keys):
             raise StartRefused(
-                "lulu.db was made by another program: its table messages lacks the foreign key"
+                f"{name} was made by another program: its table messages lacks the foreign key"
                 " REFERENCES sessions(id) ON DELETE CASCADE."
                 " Use another home and bring the rows over with `luludb import`"
             )

@@ -94,3 +94,8 @@ def page(
         (*parameters, limit),
     )
     return [Session(*row) for row in rows.fetchall()]
+
+
+def count(connection: Connection) -> int:
+    """How many sessions there are."""
+    return int(connection.execute("SELECT count(*) FROM sessions").fetchone()[0])

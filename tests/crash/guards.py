@@ -265,6 +265,29 @@ GUARDS = (
         "if False:",
         "tests/unit/test_core.py::test_lost_writes_end_the_client",
     ),
+    Guard(
+        "a backup sees one state",
+        "luludb/admin/copying.py",
+        '            connection.execute("BEGIN")\n',
+        "",
+        "tests/unit/test_copying.py"
+        "::test_a_copy_ends_and_is_one_state_though_each_of_its_steps_meets_a_commit",
+    ),
+    Guard(
+        "a restored database has its new id before it is in place",
+        "luludb/admin/replacement.py",
+        '    meta.write(connection, "database_id", new_random_id())\n',
+        "",
+        "tests/crash/test_restore_kills.py"
+        "::test_a_kill_at_any_moment_leaves_the_old_database_or_the_new_one",
+    ),
+    Guard(
+        "a restore after a failed sync writes the log again",
+        "luludb/admin/restore.py",
+        "            _write_log_again(connection, home)\n",
+        "            pass\n",
+        "tests/crash/test_restore_power.py",
+    ),
 )
 
 

@@ -16,6 +16,9 @@ THIRD_PARTY_ALLOWED = {
     "luludb.wire": {"msgpack"},
     "luludb.home": {"platformdirs"},
     "luludb.daemon": {"apsw", "zmq"},
+    **{
+        f"luludb.admin.{name}": {"apsw"} for name in ("backup", "copying", "replacement", "restore")
+    },
     "luludb.cli": {"click", "rich"},
     "luludb_client.pytest_plugin": {"pytest"},
     "luludb_client.testing": {"pytest"},

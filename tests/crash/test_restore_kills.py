@@ -1,0 +1,147 @@
+"""A restore that is killed, or meets a failing disk, leaves the old database or the new, whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from luludb_client import Client
+from luludb_client.testing import running_daemon
+from tests.crash.commands import moments, run_traced
+from tests.databases import damage, digest_of_rows, meta_of
+from tests.system.command_line import luludb
+
+EACH_MAX = 8
+MESSAGES = 400
+STARTS_EVERY = 8  # restores: so often a daemon is started on what is left
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("strace") is None, reason="tool: strace is not installed"
+)
+
+
+class Case(NamedTuple):
+    """A home as a daemon left it that was killed, and a backup of it from before."""
+
+    home: Path
+    backup: Path
+    old_rows: str
+    old_id: str
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    directory = tmp_path_factory.mktemp("case")
+    with running_daemon(directory / "home") as daemon:
+        with Client(daemon.home) as client:
+            fill(client, "first")
+            assert luludb(daemon.home, "backup", str(directory / "b.db")).returncode == 0
+            fill(client, "second")
+            client.delete_session("first")
+        daemon.kill()
+        database = daemon.home / "lulu.db"
+        assert (daemon.home / "lulu.db-wal").stat().st_size > 0
+        old_id = meta_of(directory / "b.db")["database_id"]
+        yield Case(daemon.home, directory / "b.db", digest_of_rows(database), old_id)
+
+
+def fill(client: Client, session_id: str) -> None:
+    with client.transaction() as together:
+        together.create_session("n", "/w", id=session_id)
+        for number in range(MESSAGES):
+            together.append_message(session_id, "user", f"{number} " * 200)
+
+
+def new_home(case: Case, tmp_path: Path) -> Path:
+    home = tmp_path / "home"
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(case.home, home, ignore=shutil.ignore_patterns("*.sock", "lulu.db-shm"))
+    return home
+
+
+def found(case: Case, home: Path) -> str:
+    """`old` or `new`: which database it is, rows and id together."""
+    database = home / "lulu.db"
+    assert damage(database) == []
+    rows, id = digest_of_rows(database), meta_of(database)["database_id"]
+    if rows == case.old_rows:
+        assert id == case.old_id
+        return "old"
+    assert rows == digest_of_rows(case.backup)
+    # With the old id, clients that knew the old database would go on in the new one.
+    assert id != case.old_id
+    return "new"
+
+
+def check_saved(case: Case, home: Path) -> None:
+    for saved in home.glob("lulu-before-restore-*.db"):
+        assert damage(saved) == []
+        assert digest_of_rows(saved) == case.old_rows
+
+
+def test_a_kill_at_any_moment_leaves_the_old_database_or_the_new_one(
+    case: Case, tmp_path: Path
+) -> None:
+    whole = run_traced(new_home(case, tmp_path), "restore", case.backup)
+    assert whole.exit_code == 0, whole
+    assert {"pwrite64", "fdatasync", "fsync", "ftruncate", "rename"} <= set(whole.calls)
+    outcomes: Counter[str] = Counter()
+
+    for count, (call, number) in enumerate(moments(whole.calls, EACH_MAX)):
+        home = new_home(case, tmp_path)
+        inject = f"{call}:signal=KILL:when={number}"
+        ended = run_traced(home, "restore", case.backup, inject=inject)
+
+        assert ended.exit_code == -signal.SIGKILL, (inject, ended)
+        outcomes[found(case, home)] += 1
+        check_saved(case, home)
+        if count % STARTS_EVERY == 0:
+            before = found(case, home)
+            with running_daemon(home) as daemon:
+                daemon.stop()
+            assert found(case, home) == before
+        assert luludb(home, "restore", str(case.backup)).returncode == 0
+        assert found(case, home) == "new"
+        assert [name for name in os.listdir(home) if name.endswith(".part")] == []
+
+    print(outcomes)
+    assert min(outcomes["old"], outcomes["new"]) > 0
+
+
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
+def test_a_failing_disk_is_told_and_leaves_the_old_database_or_the_new_one(
+    case: Case, tmp_path: Path, error: str
+) -> None:
+    whole = run_traced(new_home(case, tmp_path), "restore", case.backup)
+    outcomes: Counter[tuple[int, str]] = Counter()
+
+    for call, number in moments(whole.calls, EACH_MAX // 2):
+        if call in ("mkdir", "rmdir", "unlink"):
+            continue
+        home = new_home(case, tmp_path)
+        inject = f"{call}:error={error}:when={number}"
+        ended = run_traced(home, "restore", case.backup, inject=inject)
+
+        assert "Traceback" not in ended.said, (inject, ended)
+        was_noted = (home / "storage-failed").exists()
+        state = found(case, home)
+        outcomes[ended.exit_code, state] += 1
+        # A full disk may still leave room enough: what is not copied back is safe in the log.
+        assert ended.exit_code in (0, 1, 4), (inject, ended)
+        assert ended.exit_code != 0 or state == "new", (inject, ended)
+        assert ended.exit_code != 1 or state == "old", (inject, ended)
+        check_saved(case, home)
+        with running_daemon(home) as daemon:
+            assert ("storage failed last time" in daemon.stderr()) == was_noted
+            daemon.stop()
+        assert found(case, home) == state
+
+    print(outcomes)
+    assert sum(count for (code, _), count in outcomes.items() if code != 0) > 0
