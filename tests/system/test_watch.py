@@ -24,6 +24,7 @@ from luludb_client import (
     DataLoss,
     InvalidRequest,
     LuludbError,
+    feed,
 )
 from luludb_client.replica import Replica
 from luludb_client.testing import Daemon, running_daemon
@@ -125,6 +126,12 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return made
 
 
+@pytest.fixture
+def notices_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a notice, a connection or a bell nobody looks again in a test's time."""
+    monkeypatch.setattr(feed, "WATCH_LOOK_S", 3600.0)
+
+
 def create(client: Client, id: str) -> str:
     return client.create_session("n", "/", id=id).id
 
@@ -184,6 +191,7 @@ def test_it_begins_behind_a_rev_or_with_the_oldest_change(client: Client) -> Non
     assert revs(client.watch(after_rev=3), 2) == [4, 5]
 
 
+@pytest.mark.usefixtures("notices_alone")
 def test_it_waits_for_what_comes(client: Client) -> None:
     watching = Watching(client.watch())
     create(client, "s")
@@ -257,6 +265,38 @@ def test_while_nothing_happens_it_looks_once_a_second(client: Client, looks: lis
     assert watching.ended() is None
     # The first look, the one after the connection, and then one a second.
     assert 6 <= len(looks) <= 3 + looks[-1] - looks[0]
+
+
+@pytest.mark.usefixtures("notices_alone")
+@pytest.mark.parametrize("session_id", [None, "s"])
+def test_a_notice_makes_it_look(client: Client, session_id: str | None) -> None:
+    watching = Watching(client.watch(session_id))
+    create(client, "s")
+
+    for rev in range(1, 20):
+        assert watching.revs_through(rev) == [rev]
+        append(client, "s")
+
+    client.close()
+    assert watching.ended() is None
+
+
+@pytest.mark.usefixtures("notices_alone")
+def test_it_finds_a_daemon_that_was_started_anew_and_looks_then(daemon: Daemon) -> None:
+    with Client(daemon.home) as client:
+        create(client, "s")
+        watching = Watching(client.watch(after_rev=0))
+        watching.revs_through(1)
+        for end in (daemon.kill, daemon.stop):
+            append(client, "s")
+            end()
+            daemon.start()
+            append(client, "s")
+        assert watching.revs_through(5) == [2, 3, 4, 5]
+        append(client, "s")
+        assert watching.revs_through(6) == [6]
+        client.close()
+        assert watching.ended() is None
 
 
 def test_notices_that_wait_make_one_look(client: Client, looks: list[float]) -> None:
@@ -479,6 +519,7 @@ def test_a_database_that_was_set_back_and_grew_again_is_data_loss(
 # Its end.
 
 
+@pytest.mark.usefixtures("notices_alone")
 def test_closing_the_client_ends_each_watch_and_leaves_no_descriptor(daemon: Daemon) -> None:
     before = open_files()
     client = Client(daemon.home)
@@ -503,6 +544,7 @@ def test_closing_the_client_ends_each_watch_and_leaves_no_descriptor(daemon: Dae
     assert open_files() == before
 
 
+@pytest.mark.usefixtures("notices_alone")
 def test_a_watch_may_be_closed_by_itself_from_any_thread(client: Client) -> None:
     create(client, "s")
     before = open_files()
@@ -534,17 +576,26 @@ def test_a_watch_that_is_dropped_leaves_no_descriptor(client: Client) -> None:
     assert open_files() == before
 
 
-def test_an_interrupt_ends_it(client: Client) -> None:
+@pytest.mark.usefixtures("notices_alone")
+def test_an_interrupt_ends_it(client: Client, looks: list[float]) -> None:
     create(client, "s")
     before = open_files()
     watch = client.watch()
-    next_wakes = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
-    next_wakes.start()
+    main_thread_id = threading.main_thread().ident
+    assert main_thread_id is not None
+
+    def interrupt() -> None:
+        while len(looks) < 2:  # one at the call, and one inside next()
+            time.sleep(0.001)
+        signal.pthread_kill(main_thread_id, signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
 
     with pytest.raises(KeyboardInterrupt):
         next(watch)
 
-    next_wakes.join()
+    interrupter.join()
     with pytest.raises(StopIteration):
         next(watch)
     assert open_files() == before
@@ -553,6 +604,7 @@ def test_an_interrupt_ends_it(client: Client) -> None:
 # Threads and forks.
 
 
+@pytest.mark.usefixtures("notices_alone")
 def test_threads_watch_over_connections_of_their_own(client: Client) -> None:
     threads_before = threading.active_count()
     watchings = [Watching(client.watch()) for _ in range(12)]
@@ -580,6 +632,7 @@ def in_child(work: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+@pytest.mark.usefixtures("notices_alone")
 def test_parent_and_forked_child_both_go_on_from_where_the_watch_was(client: Client) -> None:
     watch = client.watch()
     create(client, "s")
@@ -601,6 +654,7 @@ def test_parent_and_forked_child_both_go_on_from_where_the_watch_was(client: Cli
     watch.close()
 
 
+@pytest.mark.usefixtures("notices_alone")
 def test_a_child_may_close_what_a_thread_of_its_parent_waits_for(client: Client) -> None:
     create(client, "s")
     watch = client.watch(after_rev=0)

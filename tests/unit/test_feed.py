@@ -66,11 +66,11 @@ class Database:
         if database_id is not None:
             meta.write(self.connection, "database_id", database_id)
 
-    def look(self, feed: Feed) -> list[int]:
+    def look(self, feed: Feed, now_s: float = NOW_S) -> list[int]:
         """The revs that one look of `feed` gives."""
         look = read_look(self.connection, feed.rev, feed.session_id)
         assert not self.connection.in_transaction
-        return [change.rev for change in feed.take(look, NOW_S)]
+        return [change.rev for change in feed.take(look, now_s)]
 
 
 @pytest.fixture
@@ -368,16 +368,27 @@ def test_a_notice_of_a_session_whose_id_only_begins_alike_is_none(database: Data
     assert feed.due_s <= 0
 
 
-def test_a_look_follows_a_subscription_but_none_that_is_due_sooner_is_put_off(
+def test_a_look_follows_a_moment_after_a_subscription(database: Database) -> None:
+    feed = Feed(None, None)
+    database.look(feed, NOW_S)
+
+    feed.subscribed(NOW_S + 0.1)
+
+    assert feed.due_s == NOW_S + 0.1 + WATCH_SETTLE_S
+    database.look(feed, feed.due_s)
+    assert feed.due_s == NOW_S + 0.1 + WATCH_SETTLE_S + WATCH_LOOK_S
+
+
+def test_a_look_that_is_due_sooner_does_not_stand_for_the_one_after_a_subscription(
     database: Database,
 ) -> None:
     feed = Feed(None, None)
     feed.subscribed(NOW_S)
     assert feed.due_s <= 0
 
-    database.look(feed)
-    feed.subscribed(NOW_S + 0.1)
-    assert feed.due_s == NOW_S + 0.1 + WATCH_SETTLE_S
+    database.look(feed, NOW_S)
+
+    assert feed.due_s == NOW_S + WATCH_SETTLE_S
 
 
 # Looks that fail.

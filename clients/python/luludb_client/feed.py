@@ -7,6 +7,8 @@ why there can be none. Notices only make a look due sooner.
 
 from __future__ import annotations
 
+from math import inf
+
 from luludb.errors import ChangesPruned, DaemonUnavailable, DataLoss, InvalidRequest, LuludbError
 from luludb.limits import INTEGER_MAX, WATCH_FAILING_S_MAX, WATCH_LOOK_S, WATCH_SETTLE_S
 from luludb.model import Change
@@ -47,6 +49,7 @@ class Feed:
         self._last_rev = after_rev or 0  # who names a rev has seen it
         self._at_rev: ChangeRow | None = None
         self._failing_since_s: float | None = None
+        self._settled_s = inf
 
     def take(self, look: Look, now_s: float) -> list[Change]:
         """The changes that a look at `rev` brought, in order.
@@ -61,7 +64,10 @@ class Feed:
         self._database_id, _, self._last_rev = look.marks
         self._at_rev = look.at_through_rev
         self._failing_since_s = None
-        self.due_s = now_s if look.through_rev < look.marks.last_rev else now_s + WATCH_LOOK_S
+        if look.through_rev < look.marks.last_rev:
+            self.due_s = now_s
+        else:
+            self._put_off(now_s)
         return [Change(*row) for row in look.rows]
 
     def failed(self, error: LuludbError, now_s: float) -> None:
@@ -70,7 +76,7 @@ class Feed:
         Raises:
             LuludbError: the error, where it is another one and has not passed for a while.
         """
-        self.due_s = now_s + WATCH_LOOK_S
+        self._put_off(now_s)
         if isinstance(error, DaemonUnavailable):
             self.rev = self.rev or 0  # the first change there will ever be is behind this look
             self._failing_since_s = None
@@ -85,7 +91,8 @@ class Feed:
         ZMTP acknowledges no subscription: the daemon takes it in a moment later, and rings for
         nothing that it commits until then. So the look is made a moment later too.
         """
-        self.due_s = min(self.due_s, now_s + WATCH_SETTLE_S)
+        self._settled_s = now_s + WATCH_SETTLE_S
+        self.due_s = min(self.due_s, self._settled_s)
 
     def rang(self, topic: bytes, rev: int | None) -> None:
         """Note a notice; it is of no interest where its session or its changes are not.
@@ -98,6 +105,12 @@ class Feed:
             return
         if rev is None or self.rev is None or rev > self.rev:
             self.due_s = 0.0
+
+    def _put_off(self, now_s: float) -> None:
+        """After a look: the next one, but for notices."""
+        if now_s >= self._settled_s:
+            self._settled_s = inf
+        self.due_s = min(now_s + WATCH_LOOK_S, self._settled_s)
 
     def _judge(self, look: Look) -> None:
         database_id, first_rev, last_rev = look.marks
