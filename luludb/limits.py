@@ -96,6 +96,7 @@ WATCH_PAGE_ROWS_MAX: Final = 1000  # a row has two ids at the most, and so 1.2 K
 WATCH_SCANNED_CHANGES_MAX: Final = 10_000  # of all sessions, that one look passes over
 
 # What the command line shows.
+CHANGES_SHOWN: Final = 10  # by `tail`, of those that are there
 NAME_CHARACTERS_SHOWN_MIN: Final = 8  # of a name in a table on a narrow terminal
 
 # Files.

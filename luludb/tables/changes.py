@@ -48,3 +48,13 @@ def page(
         (above_rev, through_rev, *named, rows_max),
     ).fetchall()
     return rows
+
+
+def newest(connection: Connection, *, session_id: str | None, rows_max: int) -> list[ChangeRow]:
+    """The newest rows, of one session or of all, the oldest of them first."""
+    of_session = "" if session_id is None else "WHERE session_id = ?"
+    named = () if session_id is None else (session_id,)
+    rows: list[ChangeRow] = connection.execute(
+        f"{_SELECT} {of_session} ORDER BY rev DESC LIMIT ?", (*named, rows_max)
+    ).fetchall()
+    return rows[::-1]

@@ -591,7 +591,6 @@ def test_a_watch_that_is_dropped_leaves_no_descriptor(client: Client) -> None:
     assert open_files() == before
 
 
-@pytest.mark.usefixtures("notices_alone")
 def test_an_interrupt_ends_it(client: Client, looks: list[float]) -> None:
     create(client, "s")
     before = open_files()
