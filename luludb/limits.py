@@ -90,8 +90,14 @@ READ_PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 READ_ATTEMPTS_MAX: Final = 5
 READ_CONNECTIONS_IDLE_MAX: Final = 8
 READ_BUSY_TIMEOUT_MS: Final = 5000
+WATCH_LOOK_S: Final = 1.0  # between looks of a watcher for whom nothing rings
+WATCH_SETTLE_S: Final = 0.01  # in which a daemon that is not busy takes in a subscription
+WATCH_FAILING_S_MAX: Final = 10.0  # of looks that fail, before the watcher raises why
+WATCH_PAGE_ROWS_MAX: Final = 1000  # a row has two ids at the most, and so 1.2 KB
+WATCH_SCANNED_CHANGES_MAX: Final = 10_000  # of all sessions, that one look passes over
 
 # What the command line shows.
+CHANGES_SHOWN: Final = 10  # by `tail`, of those that are there
 NAME_CHARACTERS_SHOWN_MIN: Final = 8  # of a name in a table on a narrow terminal
 
 # Files.

@@ -14,6 +14,7 @@ from luludb.cli.messages import message
 from luludb.cli.options import target_options
 from luludb.cli.serve import serve
 from luludb.cli.sessions import session
+from luludb.cli.tail import tail
 from luludb.cli.transfer import export_file, import_file
 
 _EPILOG = """\b
@@ -56,5 +57,16 @@ def luludb() -> None:
     """
 
 
-for command in (serve, ping, status, session, message, import_file, export_file, backup, restore):
+for command in (
+    serve,
+    ping,
+    status,
+    session,
+    message,
+    tail,
+    import_file,
+    export_file,
+    backup,
+    restore,
+):
     luludb.add_command(command)

@@ -13,7 +13,7 @@ from luludb.cli.texts import one_line
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from luludb.model import Message, Session
+    from luludb.model import Change, Message, Session
 
 
 def is_terminal() -> bool:
@@ -38,7 +38,7 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
-def print_json_list(items: Iterable[Session | Message]) -> None:
+def print_json_list(items: Iterable[Session | Message | Change]) -> None:
     """Print rows as one JSON array, an element a line, while they come."""
     separator = "[\n"
     for item in items:

@@ -380,7 +380,8 @@ def test_on_a_terminal_of_80_columns_ids_are_whole_and_no_line_is_wider(home):
     id = created(home, "a name that is far too long for one line of the table " * 3)
     luludb(home, "message", "append", id, "user", "word " * 100)
 
-    for args in (("session", "list"), ("session", "show", id), ("message", "list", id)):
+    listings = (("session", "list"), ("session", "show", id), ("message", "list", id), ("tail", id))
+    for args in listings:
         shown = _on_a_terminal(home, *args)
 
         assert id in shown or args[0] == "message"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -15,9 +16,11 @@ from luludb.limits import CLIENT_TIMEOUT_S
 from luludb.model import Message, Session
 from luludb_client import control, operations
 from luludb_client.batch import Batch
+from luludb_client.feed import Feed
 from luludb_client.link import Link, closed_error
 from luludb_client.operations import Operation, check_timeout, make_command
 from luludb_client.replica import Replica
+from luludb_client.watcher import Watch
 
 Result = TypeVar("Result")
 
@@ -44,6 +47,7 @@ class Client:
         self._is_closed = False
         self._links: dict[int, Link] = {}  # by pid: a forked child finds none of its own
         self._replica = Replica(self._home, self._timeout_s)
+        self._watches: weakref.WeakValueDictionary[int, Watch] = weakref.WeakValueDictionary()
 
     @property
     def home(self) -> Path:
@@ -208,6 +212,32 @@ class Client:
         """Wait until everything submitted is decided; each future has its outcome."""
         self._link().flush(self._timeout_s)
 
+    # Changes.
+
+    def watch(self, session_id: str | None = None, *, after_rev: int | None = None) -> Watch:
+        """Each change as it is committed, in order and without gaps; of one session or of all.
+
+        It needs no daemon, and goes on across restarts of it. `close()` of it or of the client
+        ends it, from any thread; so does an error.
+
+        Args:
+            session_id: whose changes; an unknown session has none so far.
+            after_rev: the rev behind which to begin, such as that of the last change seen; 0 is
+                the oldest change kept, and None begins with what is committed after this call.
+
+        Raises:
+            InvalidRequest: an argument is of another type, or after_rev is below 0.
+            ChangesPruned: from `next()`: the changes to come next are no longer kept.
+            DataLoss: from `next()`: the database is another one, or lacks changes that were seen.
+        """
+        self._check_open()
+        feed = Feed(session_id, after_rev)
+        watch = Watch(self._home, feed, self._timeout_s)
+        self._watches[id(watch)] = watch
+        if self._is_closed:  # by another thread in between
+            watch.close()
+        return watch
+
     # The daemon.
 
     def ping(self) -> dict[str, Any]:
@@ -235,6 +265,10 @@ class Client:
         DaemonUnavailable.
         """
         self._is_closed = True
+        for reference in self._watches.valuerefs():  # a copy: other threads may add and drop some
+            watch = reference()
+            if watch is not None:
+                watch.close()
         link = self._links.get(os.getpid())
         if link is not None:
             link.close(self._timeout_s)

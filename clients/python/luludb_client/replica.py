@@ -25,9 +25,10 @@ from luludb.limits import (
     READ_PAGE_ROWS_MAX,
     RETRY_PAUSE_S_MIN,
 )
-from luludb.model import Message, Session
-from luludb.tables import messages, sessions
+from luludb.model import Change, Message, Session
+from luludb.tables import changes, messages, sessions
 from luludb_client.channel import start_advice
+from luludb_client.look import Look, read_look
 from luludb_client.operations import check_text
 
 Result = TypeVar("Result")
@@ -128,6 +129,21 @@ class Replica:
     def count_orphans(self) -> int:
         """How many messages name a session that does not exist; other programs leave such."""
         return self._read(messages.count_orphans)
+
+    def look(self, rev: int | None, session_id: str | None) -> Look:
+        """The next changes behind `rev`, of a session or of all; None is the end of the feed.
+
+        Raises:
+            DaemonUnavailable: there is no database yet, or it has no change feed yet.
+        """
+        return self._read(lambda connection: read_look(connection, rev, session_id))
+
+    def newest_changes(self, session_id: str | None, count: int) -> list[Change]:
+        """The last `count` changes that are kept, of a session or of all, in order."""
+        rows = self._read(
+            lambda connection: changes.newest(connection, session_id=session_id, rows_max=count)
+        )
+        return [Change(*row) for row in rows]
 
     def close(self) -> None:
         """Close the connections; those in use are closed when they come back."""

@@ -1,0 +1,689 @@
+"""`Client.watch` against real daemons: every change once, in order, whatever happens to them."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import queue
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from luludb_client import (
+    Change,
+    ChangesPruned,
+    Client,
+    DataLoss,
+    InvalidRequest,
+    LuludbError,
+    feed,
+)
+from luludb_client.replica import Replica
+from luludb_client.testing import Daemon, running_daemon
+
+DEADLINE_S = 30
+TEST_S_MAX = 120
+WRITER = """
+import sys
+from luludb_client import Client
+home, session_id, count = sys.argv[1:]
+with Client(home, timeout_s=60) as client:
+    client.create_session("n", "/", id=session_id)
+    for number in range(int(count)):
+        client.append_message(session_id, "user", str(number))
+"""
+WATCHER = """
+import sys
+from luludb_client import Client
+home, session_id, last_rev = sys.argv[1:]
+with Client(home) as client:
+    for change in client.watch(session_id or None, after_rev=0):
+        print(change.rev, flush=True)
+        if change.rev == int(last_rev):
+            break
+"""
+BACKUP = """
+import contextlib, sqlite3, sys
+with (
+    contextlib.closing(sqlite3.connect(sys.argv[1])) as source,
+    contextlib.closing(sqlite3.connect(sys.argv[2])) as target,
+):
+    source.backup(target)
+    if len(sys.argv) > 3:
+        with target:
+            target.execute("UPDATE lulu_meta SET value = ? WHERE key = 'database_id'", sys.argv[3:])
+"""
+
+
+@pytest.fixture(autouse=True)
+def deadline() -> Iterator[None]:
+    """A `next()` that would wait for ever fails its test."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"the test takes more than {TEST_S_MAX} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(TEST_S_MAX)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    with running_daemon() as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Iterator[Client]:
+    with Client(daemon.home) as client:
+        yield client
+
+
+class Watching:
+    """A thread that iterates over a watch; what it gives can be waited for."""
+
+    def __init__(self, watch: Iterator[Change]) -> None:
+        self.changes: queue.Queue[Change | None] = queue.Queue()
+        self.error: LuludbError | None = None
+        self._watch = watch
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            for change in self._watch:
+                self.changes.put(change)
+        except LuludbError as error:
+            self.error = error
+        self.changes.put(None)
+
+    def next(self) -> Change | None:
+        """The next change; None at the end."""
+        return self.changes.get(timeout=DEADLINE_S)
+
+    def revs_through(self, last_rev: int) -> list[int]:
+        revs = []
+        while not revs or revs[-1] < last_rev:
+            change = self.next()
+            assert change is not None, self.error
+            revs.append(change.rev)
+        return revs
+
+    def ended(self) -> LuludbError | None:
+        """Wait for the end. Returns the error that it ended with."""
+        while self.next() is not None:
+            pass
+        self.thread.join(DEADLINE_S)
+        return self.error
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When each look into the file was made, in this process."""
+    made: list[float] = []
+    look = Replica.look
+
+    def noted(self: Replica, rev: int | None, session_id: str | None) -> object:
+        made.append(time.monotonic())
+        return look(self, rev, session_id)
+
+    monkeypatch.setattr(Replica, "look", noted)
+    return made
+
+
+@pytest.fixture
+def notices_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a notice, a connection or a bell nobody looks again in a test's time."""
+    monkeypatch.setattr(feed, "WATCH_LOOK_S", 3600.0)
+
+
+def create(client: Client, id: str) -> str:
+    return client.create_session("n", "/", id=id).id
+
+
+def append(client: Client, session_id: str, count: int = 1) -> None:
+    for _ in range(count):
+        client.append_message(session_id, "user", "")
+
+
+def last_rev(home: Path) -> int:
+    with contextlib.closing(sqlite3.connect(f"file:{home}/lulu.db?mode=ro", uri=True)) as reader:
+        return int(
+            reader.execute("SELECT value FROM lulu_meta WHERE key = 'last_rev'").fetchone()[0]
+        )
+
+
+def open_files() -> int:
+    gc.collect()
+    return len(os.listdir("/dev/fd"))
+
+
+def revs(watch: Iterator[Change], count: int) -> list[int]:
+    return [next(watch).rev for _ in range(count)]
+
+
+# What it gives.
+
+
+def test_it_gives_each_change_with_what_it_was(client: Client) -> None:
+    watch = client.watch()
+    session = client.create_session("n", "/")
+    message = client.append_message(session.id, "user", "hi")
+    client.delete_session(session.id)
+
+    given = [next(watch) for _ in range(3)]
+
+    assert [(each.rev, each.op, each.session_id, each.message_id) for each in given] == [
+        (1, "session.create", session.id, None),
+        (2, "message.append", session.id, message.id),
+        (3, "session.delete", session.id, None),
+    ]
+
+
+def test_it_begins_at_the_call_and_not_at_the_first_next(client: Client) -> None:
+    create(client, "before")
+    watch = client.watch()
+    create(client, "after")
+
+    assert next(watch).session_id == "after"
+
+
+def test_it_begins_behind_a_rev_or_with_the_oldest_change(client: Client) -> None:
+    create(client, "s")
+    append(client, "s", 4)
+
+    assert revs(client.watch(after_rev=0), 5) == [1, 2, 3, 4, 5]
+    assert revs(client.watch(after_rev=3), 2) == [4, 5]
+
+
+@pytest.mark.usefixtures("notices_alone")
+def test_it_waits_for_what_comes(client: Client) -> None:
+    watching = Watching(client.watch())
+    create(client, "s")
+
+    for number in range(20):
+        append(client, "s")
+        if number % 5 == 0:
+            watching.revs_through(number + 2)
+    watching.revs_through(21)
+
+    client.close()
+    assert watching.ended() is None
+
+
+def test_a_session_is_told_from_one_whose_id_begins_alike(client: Client) -> None:
+    watching = Watching(client.watch("s"))
+    create(client, "st")
+    create(client, "s")
+    for _ in range(10):
+        append(client, "st")
+        append(client, "s")
+
+    given = [watching.next() for _ in range(11)]
+
+    assert [each.rev for each in given if each] == [2, *range(4, 24, 2)]
+    client.close()
+    assert watching.ended() is None
+
+
+def test_an_unknown_session_has_no_changes_until_it_has_some(client: Client) -> None:
+    watching = Watching(client.watch("später"))
+    create(client, "other")
+    assert watching.changes.empty()
+
+    create(client, "später")
+
+    change = watching.next()
+    assert change is not None
+    assert (change.rev, change.session_id) == (2, "später")
+    client.close()
+    assert watching.ended() is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param({"after_rev": -1}, id="rev-below-0"),
+        pytest.param({"after_rev": "1"}, id="rev-of-another-type"),
+        pytest.param({"session_id": 1}, id="session-of-another-type"),
+    ],
+)
+def test_bad_arguments_are_refused_at_the_call(
+    tmp_path: Path, arguments: dict[str, object]
+) -> None:
+    with Client(tmp_path) as client, pytest.raises(InvalidRequest):
+        client.watch(**arguments)  # type: ignore[arg-type]
+
+
+# When it looks.
+
+
+def test_while_nothing_happens_it_looks_once_a_second(client: Client, looks: list[float]) -> None:
+    create(client, "s")
+    watching = Watching(client.watch(after_rev=0))
+    watching.revs_through(1)
+    deadline_s = time.monotonic() + DEADLINE_S
+    while len(looks) < 6 and time.monotonic() < deadline_s:
+        watching.thread.join(0.1)
+
+    client.close()
+    assert watching.ended() is None
+    # The first look, the one after the connection, and then one a second.
+    assert 6 <= len(looks) <= 3 + looks[-1] - looks[0]
+
+
+@pytest.mark.usefixtures("notices_alone")
+@pytest.mark.parametrize("session_id", [None, "s"])
+def test_a_notice_makes_it_look(client: Client, session_id: str | None) -> None:
+    watching = Watching(client.watch(session_id))
+    create(client, "s")
+
+    for rev in range(1, 20):
+        assert watching.revs_through(rev) == [rev]
+        append(client, "s")
+
+    client.close()
+    assert watching.ended() is None
+
+
+@pytest.mark.usefixtures("notices_alone")
+def test_it_finds_a_daemon_that_was_started_anew_and_looks_then(daemon: Daemon) -> None:
+    with Client(daemon.home) as client:
+        create(client, "s")
+        watching = Watching(client.watch(after_rev=0))
+        watching.revs_through(1)
+        for end in (daemon.kill, daemon.stop):
+            append(client, "s")
+            end()
+            daemon.start()
+            append(client, "s")
+        assert watching.revs_through(5) == [2, 3, 4, 5]
+        append(client, "s")
+        assert watching.revs_through(6) == [6]
+        client.close()
+        assert watching.ended() is None
+
+
+def test_notices_that_wait_make_one_look(client: Client, looks: list[float]) -> None:
+    watch = client.watch()
+    create(client, "s")
+    assert next(watch).rev == 1
+    append(client, "s")
+    assert next(watch).rev == 2  # it is connected, and its subscription has been taken in
+    client.list_sessions()
+    for _ in range(3):
+        before, started_s = len(looks), time.monotonic()
+        first = last_rev(Path(client.home)) + 1
+        append(client, "s", 300)
+
+        assert revs(watch, 300) == list(range(first, first + 300))
+
+        assert len(looks) - before <= 3 + time.monotonic() - started_s
+    watch.close()
+
+
+# What happens to the daemon.
+
+
+def test_it_needs_no_daemon(daemon: Daemon) -> None:
+    with Client(daemon.home) as client:
+        create(client, "s")
+        append(client, "s", 3)
+        for end in (daemon.kill, daemon.stop):
+            end()
+            with contextlib.closing(client.watch("s", after_rev=0)) as watch:
+                assert revs(watch, 4) == [1, 2, 3, 4]
+            daemon.start()
+
+
+def test_it_waits_for_a_database_that_is_not_there_yet(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with Client(home) as client, running_daemon() as elsewhere:
+        watchings = [
+            Watching(client.watch()),
+            Watching(client.watch(after_rev=0)),
+            Watching(client.watch("s", after_rev=0)),
+        ]
+        with running_daemon(home) as daemon:
+            assert daemon.pid != elsewhere.pid
+            create(client, "s")
+            append(client, "s", 2)
+
+            for watching in watchings:
+                assert watching.revs_through(3) == [1, 2, 3]
+            client.close()
+            for watching in watchings:
+                assert watching.ended() is None
+
+
+def test_every_watcher_sees_each_change_once_and_in_order_while_the_daemon_is_killed(
+    daemon: Daemon,
+) -> None:
+    each, sessions = 150, ["a", "ab", "b"]
+    total = len(sessions) * (each + 1)
+    with Client(daemon.home) as client, contextlib.ExitStack() as stack:
+        watchings = {id: Watching(client.watch(id)) for id in sessions}
+        everything = [Watching(client.watch()), Watching(client.watch(after_rev=0))]
+        other = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-c", WATCHER, str(daemon.home), "", str(total)],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        stack.callback(other.kill)
+        writers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", WRITER, str(daemon.home), session_id, str(each)]
+                )
+            )
+            for session_id in sessions
+        ]
+        for share in (1, 2, 3, 4):
+            wanted = total * share // 5
+            everything[0].revs_through(wanted - (share > 1))
+            daemon.kill()
+            daemon.start()
+        for writer in writers:
+            assert writer.wait(60) == 0
+
+        assert last_rev(daemon.home) == total
+        assert everything[1].revs_through(total) == list(range(1, total + 1))
+        by_session = {
+            id: [watching.next() for _ in range(each + 1)] for id, watching in watchings.items()
+        }
+        for id, changes in by_session.items():
+            assert {change.session_id for change in changes if change} == {id}
+        given = [change.rev for changes in by_session.values() for change in changes if change]
+        assert sorted(given) == list(range(1, total + 1))
+        for changes in by_session.values():
+            own = [change.rev for change in changes if change]
+            assert own == sorted(own)
+        assert other.communicate(timeout=DEADLINE_S)[0].split() == [
+            str(rev) for rev in range(1, total + 1)
+        ]
+        client.close()
+        for watching in (*everything, *watchings.values()):
+            assert watching.ended() is None
+            assert watching.changes.empty()
+
+
+def test_a_watcher_that_was_stopped_goes_on_where_it_was(daemon: Daemon) -> None:
+    total = 700
+    with Client(daemon.home) as client, contextlib.ExitStack() as stack:
+        create(client, "s")
+        watcher = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-c", WATCHER, str(daemon.home), "s", str(total)],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        stack.callback(watcher.kill)
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == "1\n"
+        os.kill(watcher.pid, signal.SIGSTOP)
+        # More than the daemon's queue of notices for one subscriber holds.
+        append(client, "s", total - 1)
+        daemon.kill()
+        daemon.start()
+        os.kill(watcher.pid, signal.SIGCONT)
+
+        assert watcher.communicate(timeout=DEADLINE_S)[0].split() == [
+            str(rev) for rev in range(2, total + 1)
+        ]
+
+
+# What is gone.
+
+
+def test_changes_that_are_no_longer_kept_are_told(tmp_path: Path) -> None:
+    with (
+        running_daemon(tmp_path, env={"LULUDB_CHANGES_KEPT_MAX": "10"}),
+        Client(tmp_path) as client,
+    ):
+        slow = client.watch()
+        create(client, "s")
+        assert next(slow).rev == 1
+        append(client, "s", 49)
+
+        for watch in (client.watch(after_rev=1), client.watch("s", after_rev=20), slow):
+            with pytest.raises(ChangesPruned):
+                next(watch)
+            with pytest.raises(StopIteration):
+                next(watch)
+        assert next(client.watch(after_rev=0)).rev > 40
+        assert revs(client.watch(after_rev=48), 2) == [49, 50]
+
+
+@contextlib.contextmanager
+def copy_of(home: Path, to: Path) -> Iterator[Callable[..., None]]:
+    """Copy the database now; the function that is given puts the copy back."""
+    database = str(home / "lulu.db")
+    subprocess.run([sys.executable, "-c", BACKUP, database, str(to)], check=True)
+    yield (
+        lambda *database_id: (
+            subprocess.run(
+                [sys.executable, "-c", BACKUP, str(to), database, *database_id], check=True
+            )
+            and None
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "database_id",
+    [pytest.param((), id="of-the-same-id"), pytest.param(("another",), id="of-another-id")],
+)
+def test_a_database_that_was_set_back_is_data_loss(
+    daemon: Daemon, tmp_path: Path, database_id: tuple[str, ...]
+) -> None:
+    with Client(daemon.home) as client:
+        create(client, "s")
+        watchings = [
+            Watching(client.watch(after_rev=0)),
+            Watching(client.watch("s", after_rev=1)),
+            Watching(client.watch("nothing")),
+        ]
+        with copy_of(daemon.home, tmp_path / "copy.db") as put_back:
+            append(client, "s", 3)
+            watchings[0].revs_through(4)
+            watchings[1].revs_through(4)
+            if not database_id:  # who saw nothing of what was lost, lost nothing
+                watchings.pop()
+            daemon.stop()
+            put_back(*database_id)
+            daemon.start()
+
+        for watching in watchings:
+            assert isinstance(watching.ended(), DataLoss)
+
+
+def test_a_database_that_was_set_back_and_grew_again_is_data_loss(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    with Client(daemon.home) as client:
+        create(client, "s")
+        watches = [client.watch(after_rev=0), client.watch("s", after_rev=0)]
+        with copy_of(daemon.home, tmp_path / "copy.db") as put_back:
+            append(client, "s", 3)
+            for watch in watches:
+                assert revs(watch, 4) == [1, 2, 3, 4]
+            daemon.stop()
+            put_back()
+            daemon.start()
+        with Client(daemon.home) as other:
+            append(other, "s", 10)
+
+        for watch in watches:
+            with pytest.raises(DataLoss):
+                next(watch)
+
+
+# Its end.
+
+
+@pytest.mark.usefixtures("notices_alone")
+def test_closing_the_client_ends_each_watch_and_leaves_no_descriptor(daemon: Daemon) -> None:
+    before = open_files()
+    client = Client(daemon.home)
+    create(client, "s")
+    watchings = [Watching(client.watch(id, after_rev=0)) for id in (None, "s", "nothing")]
+    suspended = client.watch(after_rev=0)
+    unused = client.watch()
+    assert next(suspended).rev == 1
+    for watching in watchings[:2]:
+        watching.revs_through(1)
+
+    client.close()
+
+    for watching in watchings:
+        assert watching.ended() is None
+    assert open_files() == before
+    for watch in (suspended, unused):
+        with pytest.raises(StopIteration):
+            next(watch)
+    with pytest.raises(LuludbError, match="closed"):
+        client.watch()
+    assert open_files() == before
+
+
+@pytest.mark.usefixtures("notices_alone")
+def test_a_watch_may_be_closed_by_itself_from_any_thread(client: Client) -> None:
+    create(client, "s")
+    before = open_files()
+    watches = [client.watch(after_rev=0) for _ in range(2)]
+    watching = Watching(watches[0])
+    watching.revs_through(1)
+    assert next(watches[1]).rev == 1
+
+    for watch in watches:
+        watch.close()
+        watch.close()
+
+    assert watching.ended() is None
+    with pytest.raises(StopIteration):
+        next(watches[1])
+    append(client, "s")
+    assert revs(client.watch(after_rev=0), 2) == [1, 2]
+    assert open_files() == before
+
+
+def test_a_watch_that_is_dropped_leaves_no_descriptor(client: Client) -> None:
+    create(client, "s")
+    before = open_files()
+
+    for change in client.watch(after_rev=0):
+        assert change.rev == 1
+        break
+
+    assert open_files() == before
+
+
+def test_an_interrupt_ends_it(client: Client, looks: list[float]) -> None:
+    create(client, "s")
+    before = open_files()
+    watch = client.watch()
+    main_thread_id = threading.main_thread().ident
+    assert main_thread_id is not None
+
+    def interrupt() -> None:
+        while len(looks) < 2:  # one at the call, and one inside next()
+            time.sleep(0.001)
+        signal.pthread_kill(main_thread_id, signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+
+    with pytest.raises(KeyboardInterrupt):
+        next(watch)
+
+    interrupter.join()
+    with pytest.raises(StopIteration):
+        next(watch)
+    assert open_files() == before
+
+
+# Threads and forks.
+
+
+@pytest.mark.usefixtures("notices_alone")
+def test_threads_watch_over_connections_of_their_own(client: Client) -> None:
+    threads_before = threading.active_count()
+    watchings = [Watching(client.watch()) for _ in range(12)]
+    assert threading.active_count() == threads_before + 12
+    create(client, "s")
+    append(client, "s", 50)
+
+    for watching in watchings:
+        assert watching.revs_through(51) == list(range(1, 52))
+    client.close()
+    for watching in watchings:
+        assert watching.ended() is None
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Run `work` in a forked child; returns its exit code, 0 where nothing was raised."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        signal.alarm(DEADLINE_S)  # a child inherits none
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.usefixtures("notices_alone")
+def test_parent_and_forked_child_both_go_on_from_where_the_watch_was(client: Client) -> None:
+    watch = client.watch()
+    create(client, "s")
+    assert next(watch).rev == 1
+
+    def work() -> None:
+        append(client, "s")
+        assert revs(watch, 2) == [2, 3]
+        append(client, "s")
+        assert next(watch).rev == 4
+        client.close()
+
+    append(client, "s")
+    code = in_child(work)
+
+    assert code == 0
+    assert revs(watch, 3) == [2, 3, 4]  # the child took none of its notices
+    watch.close()
+
+
+@pytest.mark.usefixtures("notices_alone")
+def test_a_child_may_close_what_a_thread_of_its_parent_waits_for(client: Client) -> None:
+    create(client, "s")
+    watch = client.watch(after_rev=0)
+    watching = Watching(watch)
+    watching.revs_through(1)
+
+    def work() -> None:
+        with pytest.raises(LuludbError, match="in use by another thread at the fork"):
+            next(watch)
+        client.close()
+
+    code = in_child(work)
+    append(client, "s")
+
+    assert code == 0
+    assert watching.revs_through(2) == [2]
+    client.close()
+    assert watching.ended() is None
