@@ -472,6 +472,41 @@ def test_every_client_that_knew_the_old_database_is_told_and_none_goes_on(daemon
             client.append_message("s", "user", "by a new client")
 
 
+def watch_until_told(changes, told):
+    """Follow the changes; what ends it is told."""
+    try:
+        for _ in changes:
+            pass
+    except LuludbError as error:
+        told.append(error)
+
+
+def test_every_watcher_is_told_also_one_that_has_seen_nothing_that_was_lost(daemon, tmp_path):
+    home, file = daemon.home, tmp_path / "backup.db"
+    with Client(home, timeout_s=CLIENT_TIMEOUT_S) as client:
+        watches = [
+            client.watch(),
+            client.watch("s", after_rev=0),
+            client.watch("no such session"),
+        ]
+        told = [[] for _ in watches]
+        threads = [
+            threading.Thread(target=watch_until_told, args=each)
+            for each in zip(watches, told, strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        assert luludb(home, "backup", str(file)).returncode == 0
+        client.append_message("s", "user", "after the backup")
+        daemon.stop()
+        restored(home, file)
+        daemon.start()
+
+        for thread in threads:
+            thread.join(DEADLINE_S)
+        assert [type(error) for (error,) in told] == [DataLoss] * len(watches)
+
+
 def test_open_readers_see_the_restored_rows_at_once(daemon, backup):
     home = daemon.home
     with Client(home) as client, reading(home / "lulu.db") as reader:
