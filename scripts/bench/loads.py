@@ -1,0 +1,156 @@
+"""The loads that write: many processes, blocking, pipelined and in transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from scripts.bench.bench import Bench, Contender
+from scripts.bench.figures import Bar, Comparison, LoadResult, p50, rate, ratios, spread_of, worst
+
+WINDOW = 64
+TOGETHER = 100
+LULUDB = Contender("luludb", "luludb")
+DIRECT = Contender("direct", "direct")
+POSTGRESQL = Contender("PostgreSQL", "PostgreSQL")
+SQLITE_RX = Contender("sqlite_rx", "sqlite_rx")
+ECHO = Contender("echo", "echo")
+DIRECT_TOGETHER = Contender("direct, transactions of 64", "direct", "together", WINDOW)
+PIPELINED = Contender("luludb, window 64", "luludb", "window", WINDOW)
+IN_TRANSACTIONS = Contender("luludb, transactions of 100", "luludb", "together", TOGETHER)
+LIMIT = Contender("limit", "limit", "endless", 1000, processes=1)
+RATE_BARS = {
+    ("full", 16): {"direct": Bar(3, 4), "PostgreSQL": Bar(1.5, 2.5), "sqlite_rx": Bar(5, 8)},
+    ("full", 64): {"direct": Bar(3, 5), "PostgreSQL": Bar(2, 3)},
+    ("normal", 16): {"direct": Bar(0.8, 1.1), "PostgreSQL": Bar(1.2, 1.6)},
+    ("normal", 64): {"direct": Bar(1.0, 1.5), "PostgreSQL": Bar(1.5, 3)},
+}
+MANY = 64
+
+
+def blocking(bench: Bench, *, processes: int, durability: str) -> LoadResult:
+    """Each process waits for each answer."""
+    result = LoadResult(
+        key=f"blocking-{processes}-{durability}",
+        title=f"{processes} processes, blocking, {durability}",
+        how=f"Each of {processes} processes appends one message at a time and waits until it is"
+        " kept.",
+        durability=durability,
+        processes=processes,
+    )
+    contenders = [LULUDB, DIRECT, POSTGRESQL, *([SQLITE_RX] if processes < MANY else [])]
+    bench.contest(result, contenders)
+    bars = RATE_BARS.get((durability, processes), {})
+    for rival in [each.name for each in contenders[1:]]:
+        compare_rates(result, LULUDB.name, rival, bars.get(rival))
+    if processes == MANY:
+        _compare_tails(result)
+    return result
+
+
+def compare_rates(result: LoadResult, name: str, rival: str, bar: Bar | None) -> None:
+    """Note how the rates of two contenders stand, where both ran."""
+    if name in result.runs and rival in result.runs:
+        result.comparisons.append(
+            Comparison(
+                f"rate {name} / {rival}",
+                f"rate of {name} against {rival}",
+                ratios(result.runs, name, rival, rate),
+                bar,
+            )
+        )
+
+
+def _compare_tails(result: LoadResult) -> None:
+    if DIRECT.name in result.runs:
+        result.comparisons.append(
+            Comparison(
+                "worst direct / luludb",
+                "worst latency (p99.9) of direct over luludb's",
+                ratios(result.runs, DIRECT.name, LULUDB.name, worst),
+                Bar(20, 50),
+            )
+        )
+    for name, runs in result.runs.items():
+        result.comparisons.append(
+            Comparison(
+                f"fairness {name}",
+                f"fairness of {name}: the slowest process's rate over the fastest's",
+                spread_of(run.fairness for run in runs),
+                Bar(0.7, 0.9) if name == LULUDB.name else None,
+            )
+        )
+
+
+def window(bench: Bench, *, durability: str) -> LoadResult:
+    """Messages on their way without waiting, against plain SQLite alone and in batches."""
+    result = LoadResult(
+        key=f"window-16-{durability}",
+        title=f"16 processes, {WINDOW} messages under way each, {durability}",
+        how=f"Each of 16 processes keeps {WINDOW} futures of luludb's `submit` open. Plain SQLite"
+        " has no such thing: it writes a message a transaction, and, where the program can wait"
+        f" for {WINDOW} messages, {WINDOW} in one transaction.",
+        durability=durability,
+        processes=16,
+    )
+    bench.contest(result, [PIPELINED, DIRECT, DIRECT_TOGETHER])
+    bar = Bar(10, 15) if durability == "full" else Bar(2.5, 4)
+    compare_rates(result, PIPELINED.name, DIRECT.name, bar)
+    compare_rates(result, PIPELINED.name, DIRECT_TOGETHER.name, None)
+    return result
+
+
+def limit(bench: Bench) -> LoadResult:
+    """How near few busy processes come to what SQLite itself can do."""
+    result = LoadResult(
+        key="limit-4",
+        title="4 processes against the limit, normal",
+        how="The limit is one process that puts all rows into one transaction. luludb takes them"
+        f" from 4 processes, in transactions of {TOGETHER} appends and with {WINDOW} messages"
+        " under way.",
+        durability="normal",
+        processes=4,
+    )
+    bench.contest(result, [IN_TRANSACTIONS, PIPELINED, LIMIT])
+    compare_rates(result, IN_TRANSACTIONS.name, LIMIT.name, Bar(0.45, 0.6))
+    compare_rates(result, PIPELINED.name, LIMIT.name, Bar(0.35, 0.5))
+    return result
+
+
+def alone(bench: Bench) -> LoadResult:
+    """What one process pays for the way to the daemon."""
+    result = LoadResult(
+        key="alone",
+        title="1 process, blocking, normal",
+        how="One process alone appends a message at a time. The yardstick is a round trip to a"
+        " bare pyzmq echo and a write of plain SQLite, one after the other.",
+        durability="normal",
+        processes=1,
+    )
+    bench.contest(result, [LULUDB, ECHO, DIRECT, POSTGRESQL, SQLITE_RX])
+    triples = zip(*(result.runs[each.name] for each in (LULUDB, ECHO, DIRECT)), strict=True)
+    result.comparisons.append(
+        Comparison(
+            "p50 luludb / (echo + direct)",
+            "p50 of luludb over that of echo and direct together",
+            spread_of(p50(own) / (p50(echo) + p50(write)) for own, echo, write in triples),
+            Bar(1.4, 1.0, is_upper=True),
+        )
+    )
+    return result
+
+
+LOADS: dict[str, Callable[[Bench], LoadResult]] = {
+    **{
+        f"blocking-{processes}-{durability}": partial(
+            blocking, processes=processes, durability=durability
+        )
+        for durability in ("full", "normal")
+        for processes in (16, 64)
+    },
+    "window-16-full": partial(window, durability="full"),
+    "window-16-normal": partial(window, durability="normal"),
+    "limit-4": limit,
+    "alone": alone,
+}
+"""Every load by its key, in the order in which they run."""
