@@ -8,10 +8,13 @@ import os
 import shutil
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
+from scripts.bench.client import Assignment
 from scripts.bench.crowd import Crowd, gathered
 from scripts.bench.figures import LoadResult, Run, curve_of, run_of
 from scripts.bench.systems import System, system
@@ -21,6 +24,7 @@ from scripts.load.journal import Journal
 from scripts.load.verify import Verdict, verify_rows
 
 CONVERSATIONS_DEALT_MAX = 3000
+Row = TypeVar("Row", bound=tuple[str, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,22 @@ class Contender:
     mode: str = "blocking"
     size: int = 1
     processes: int | None = None
+
+    def assignments(
+        self, directory: Path, durability: str, dealt: Sequence[Path]
+    ) -> list[Assignment]:
+        """One for each file of `dealt` conversations."""
+        return [
+            Assignment(
+                system=self.system,
+                directory=str(directory),
+                durability=durability,
+                mode=self.mode,
+                size=self.size,
+                conversations=str(path),
+            )
+            for path in dealt
+        ]
 
 
 @dataclass(slots=True)
@@ -97,9 +117,7 @@ class Bench:
         """Run `contenders` in turns for all rounds, check their rows, and note it in `result`."""
         contenders = [each for each in contenders if self.can(each.system)]
         with self.directory() as place, contextlib.ExitStack() as stack:
-            dealt = self._deal(
-                place, max(each.processes or result.processes for each in contenders)
-            )
+            dealt = self.deal(place, max(each.processes or result.processes for each in contenders))
             crowds = {
                 each.name: stack.enter_context(self._crowd(place, each, result, dealt))
                 for each in contenders
@@ -123,7 +141,7 @@ class Bench:
                 result.runs.setdefault(name, []).append(run_of(shares))
                 for share in shares:
                     latencies_ms[name].extend(share.latencies_ms)
-                _print_run(name, result.runs[name][-1])
+                print_run(name, result.runs[name][-1])
         for name, measured in latencies_ms.items():
             result.curves[name] = curve_of(measured)
 
@@ -134,29 +152,28 @@ class Bench:
         """The contender's server and clients, in the next directory of `place`."""
         directory = place / str(sum(path.is_dir() for path in place.iterdir()))
         directory.mkdir(mode=0o700)
-        processes = contender.processes or result.processes
+        writers = dealt[: contender.processes or result.processes]
         with (
             system(contender.system).serving(directory, result.durability),
-            gathered(
-                system=contender.system,
-                directory=directory,
-                durability=result.durability,
-                mode=contender.mode,
-                size=contender.size,
-                dealt=dealt[:processes],
-            ) as crowd,
+            gathered(contender.assignments(directory, result.durability, writers)) as crowd,
         ):
-            # One crowd after the other: a few hundred Pythons that start at once would keep the
-            # first calls of some waiting for seconds.
-            crowd.wait_until_ready()
             yield crowd
 
-    def _deal(self, place: Path, count: int) -> list[Path]:
+    def deal(self, place: Path, count: int) -> list[Path]:
+        """Conversations for `count` writers, one file each."""
         return deal(self.conversations[:CONVERSATIONS_DEALT_MAX], place, count)
 
 
-def check_rows(measured: System, directory: Path, journals: Sequence[Journal]) -> str:
+def check_rows(
+    measured: System, directory: Path, journals: Sequence[Journal], *, before: int = 0
+) -> str:
     """Hold what a system kept against what its clients sent.
+
+    Args:
+        measured: whose rows.
+        directory: where they are.
+        journals: of all its clients.
+        before: how many messages were there, in other sessions, before the clients began.
 
     Returns:
         The finding, in words.
@@ -165,14 +182,33 @@ def check_rows(measured: System, directory: Path, journals: Sequence[Journal]) -
         RowsWrong: a row is lost, doubled, changed, out of order or not expected.
     """
     began_s = time.monotonic()
+    theirs = {id for journal in journals for id in journal.sessions}
+    others: Counter[str] = Counter()
+
+    def only_theirs(rows: Iterable[Row], column: int, name: str) -> Iterator[Row]:
+        for row in rows:
+            if not before or row[column] in theirs:
+                yield row
+            else:
+                others[name] += 1
+
     with measured.kept_rows(directory) as (sessions, messages):
-        verdict = verify_rows(journals, sessions=sessions, messages=messages)
+        verdict = verify_rows(
+            journals,
+            sessions=only_theirs(sessions, 0, "sessions"),
+            messages=only_theirs(messages, 1, "messages"),
+        )
     if not verdict.is_kept:
         raise RowsWrong(f"{measured.version()}: {_described(verdict)}")
-    print(
-        f"    {verdict.messages} messages checked in {time.monotonic() - began_s:.1f} s", flush=True
-    )
-    return f"{verdict.messages:,} messages, each there once, unchanged and in order"
+    if others["messages"] != before:
+        raise RowsWrong(
+            f"{measured.version()}: {others['messages']} messages are left of the {before} that"
+            " were there before the run"
+        )
+    seconds = time.monotonic() - began_s
+    print(f"    {verdict.messages + before} messages checked in {seconds:.1f} s", flush=True)
+    found = f"{verdict.messages:,} messages, each there once, unchanged and in order"
+    return f"{found}; the {before:,} from before are there" if before else found
 
 
 class RowsWrong(RuntimeError):
@@ -187,7 +223,8 @@ def _described(verdict: Verdict) -> str:
     )
 
 
-def _print_run(name: str, run: Run) -> None:
+def print_run(name: str, run: Run) -> None:
+    """One run as a line of the terminal."""
     errors = f"  errors {run.errors}" if run.errors else ""
     print(
         f"    {name:32} {run.rate_per_s:9,.0f}/s  p50 {run.p50_ms:8.3f}  p99 {run.p99_ms:8.2f}"

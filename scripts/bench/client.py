@@ -4,8 +4,8 @@ Run by `crowd` as `python -m scripts.bench.client ASSIGNMENT`, the assignment as
 makes its sessions, prints `ready` and takes lines from standard input:
 
     go START_NS FROM_NS END_NS     writes from START on; what ends after FROM is measured; ends at
-                                   END; all of the machine's monotonic clock. The answer is a line
-                                   of JSON, then the latencies of its calls in ms as C doubles
+                                   END; all of the machine's monotonic clock. The answer is a
+                                   Share
     journal                        what was sent and answered so far, as a line of JSON
 """
 
@@ -25,6 +25,7 @@ from typing import Any
 
 from luludb.errors import LuludbError
 from scripts.bench.rows import Message, Session, endless_messages, sessions_of
+from scripts.bench.share import Share, send_share
 from scripts.bench.systems import CallFailed, system
 from scripts.load.conversations import Conversation
 from scripts.load.journal import digest_of
@@ -219,14 +220,8 @@ def run(
     acknowledged = sum(
         record.rows[number] for number in measured if is_counted or record.ends_ns[number] <= end_ns
     )
-    header = {
-        "acknowledged": acknowledged,
-        "seconds": (record.busy_ns or end_ns - from_ns) / 1e9,
-        "latencies": len(latencies),
-        "errors": record.errors,
-    }
-    sys.stdout.buffer.write(json.dumps(header).encode() + b"\n" + latencies.tobytes())
-    sys.stdout.buffer.flush()
+    seconds = (record.busy_ns or end_ns - from_ns) / 1e9
+    send_share(Share(acknowledged, seconds, latencies, record.errors))
 
 
 def main() -> None:

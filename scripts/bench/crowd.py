@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from array import array
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from scripts.bench.client import Assignment
 from scripts.bench.processes import START_S_MAX, Running
+from scripts.bench.share import Share, receive_share
 from scripts.load.journal import Journal
 
 # From the word to the first call: all have to have read the line by then.
@@ -23,29 +21,26 @@ JOURNAL_S_MAX = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """What one client did in one run, without the warm-up.
+class Moments:
+    """When a run begins, when it counts and when it ends, by the machine's monotonic clock."""
 
-    Attributes:
-        acknowledged: messages.
-        seconds: in which they were.
-        latencies_ms: of its calls, failed ones too.
-        errors: failed calls by code, those of the warm-up too.
-    """
+    start_ns: int
+    from_ns: int
+    end_ns: int
 
-    acknowledged: int
-    seconds: float
-    latencies_ms: array[float]
-    errors: Counter[str]
+
+def moments_ahead(*, warm_s: float, seconds: float) -> Moments:
+    """A run that begins in a moment: a while that does not count, then `seconds`."""
+    start_ns = time.perf_counter_ns() + LEAD_MS * 1_000_000
+    from_ns = start_ns + round(warm_s * 1e9)
+    return Moments(start_ns, from_ns, from_ns + round(seconds * 1e9))
 
 
 class Crowd:
-    """Clients that wait for the word."""
+    """Processes that wait for the word: the module of each, and its assignment as JSON."""
 
-    def __init__(self, assignments: Sequence[Assignment]) -> None:
-        self._clients = [
-            Running("scripts.bench.client", json.dumps(asdict(each))) for each in assignments
-        ]
+    def __init__(self, assignments: Sequence[tuple[str, str]]) -> None:
+        self._clients = [Running(module, assignment) for module, assignment in assignments]
 
     def wait_until_ready(self) -> None:
         """Wait until each has connected and made its sessions.
@@ -58,18 +53,25 @@ class Crowd:
             client.wait_until_ready(deadline_s)
 
     def run(self, *, warm_s: float, seconds: float) -> list[Share]:
-        """Let all write at once: a while that does not count, then `seconds`.
+        """Let all go at once and wait for them.
 
         Raises:
             ProcessFailed: one crashed or did not come back.
         """
-        start_ns = time.perf_counter_ns() + LEAD_MS * 1_000_000
-        from_ns = start_ns + round(warm_s * 1e9)
-        end_ns = from_ns + round(seconds * 1e9)
+        moments = moments_ahead(warm_s=warm_s, seconds=seconds)
+        self.let_go(moments)
+        return self.shares(moments)
+
+    def let_go(self, moments: Moments) -> None:
+        """Tell all when to begin and to end."""
         for client in self._clients:
-            client.tell(f"go {start_ns} {from_ns} {end_ns}")
-        deadline_s = time.monotonic() + LEAD_MS / 1000 + warm_s + seconds + LATE_S_MAX
-        return [_share(client, deadline_s) for client in self._clients]
+            client.tell(f"go {moments.start_ns} {moments.from_ns} {moments.end_ns}")
+
+    def shares(self, moments: Moments) -> list[Share]:
+        """What each did in the run that was let go last."""
+        remaining_s = (moments.end_ns - time.perf_counter_ns()) / 1e9
+        deadline_s = time.monotonic() + max(0.0, remaining_s) + LATE_S_MAX
+        return [receive_share(client, deadline_s) for client in self._clients]
 
     def journals(self) -> list[Journal]:
         """What each sent and learned in all runs."""
@@ -92,43 +94,24 @@ class Crowd:
 
 
 @contextlib.contextmanager
-def gathered(
-    *,
-    system: str,
-    directory: Path,
-    durability: str,
-    mode: str,
-    size: int,
-    dealt: Sequence[Path],
-) -> Iterator[Crowd]:
-    """A crowd of one client for each file of `dealt`, starting but not yet ready."""
-    crowd = Crowd(
-        [
-            Assignment(
-                system=system,
-                directory=str(directory),
-                durability=durability,
-                mode=mode,
-                size=size,
-                conversations=str(path),
-            )
-            for path in dealt
-        ]
-    )
-    try:
+def gathered(assignments: Sequence[Assignment]) -> Iterator[Crowd]:
+    """A crowd of writers, ready."""
+    crowd = Crowd([("scripts.bench.client", json.dumps(asdict(each))) for each in assignments])
+    with ended_at_last(crowd):
         yield crowd
+
+
+@contextlib.contextmanager
+def ended_at_last(crowd: Crowd) -> Iterator[None]:
+    """Wait until the crowd is ready, and end it with the `with`."""
+    try:
+        crowd.wait_until_ready()
+        yield
     except BaseException:
         crowd.kill()
         raise
     finally:
         crowd.close()
-
-
-def _share(client: Running, deadline_s: float) -> Share:
-    header = json.loads(client.read_line(deadline_s))
-    latencies_ms = array("d")
-    latencies_ms.frombytes(client.read_bytes(header["latencies"] * latencies_ms.itemsize))
-    return Share(header["acknowledged"], header["seconds"], latencies_ms, Counter(header["errors"]))
 
 
 def _journal(line: bytes) -> Journal:

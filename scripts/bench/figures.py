@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scripts.bench.crowd import Share
+from scripts.bench.share import Share
 
 WORST_PERCENT = 99.9
 CURVE_PERCENTS = (
@@ -130,7 +130,7 @@ def run_of(shares: Sequence[Share]) -> Run:
     rates = [share.acknowledged / share.seconds for share in shares]
     errors: Counter[str] = Counter()
     for share in shares:
-        errors += share.errors
+        errors.update(share.errors)
     return Run(
         rate_per_s=sum(rates),
         calls=len(ordered),

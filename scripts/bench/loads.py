@@ -7,6 +7,10 @@ from functools import partial
 
 from scripts.bench.bench import Bench, Contender
 from scripts.bench.figures import Bar, Comparison, LoadResult, p50, rate, ratios, spread_of, worst
+from scripts.bench.growth import growth
+from scripts.bench.importing import importing
+from scripts.bench.reading import reading_beside_writers
+from scripts.bench.resources import idle, memory
 
 WINDOW = 64
 TOGETHER = 100
@@ -152,5 +156,10 @@ LOADS: dict[str, Callable[[Bench], LoadResult]] = {
     "window-16-normal": partial(window, durability="normal"),
     "limit-4": limit,
     "alone": alone,
+    "import": importing,
+    "reading": reading_beside_writers,
+    "growth": growth,
+    "memory": memory,
+    "idle": idle,
 }
 """Every load by its key, in the order in which they run."""
