@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from scripts.bench import luludb_system
 from scripts.bench.client import Assignment
 from scripts.bench.crowd import Crowd, gathered
 from scripts.bench.figures import LoadResult, Run, curve_of, run_of
@@ -124,6 +125,8 @@ class Bench:
             }
             self.run_rounds(result, crowds)
             for number, each in enumerate(contenders):
+                if each.system == "luludb":
+                    result.notes.append(luludb_system.commits_text(each.name, place / str(number)))
                 if system(each.system).KEEPS_ROWS:
                     result.kept[each.name] = check_rows(
                         system(each.system), place / str(number), crowds[each.name].journals()

@@ -28,9 +28,9 @@ def version() -> str:
     return f"SQLite {sqlite3.sqlite_version} of Python's sqlite3"
 
 
-def settings(durability: str) -> str:
+def settings() -> str:
     return (
-        f"WAL, synchronous {durability.upper()}, foreign_keys ON, busy timeout {PLAIN_TIMEOUT_S} s;"
+        f"WAL, synchronous FULL or NORMAL, foreign_keys ON, busy timeout {PLAIN_TIMEOUT_S:g} s;"
         " the connection is opened once, and each append is BEGIN IMMEDIATE, INSERT, COMMIT"
     )
 

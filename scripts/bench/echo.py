@@ -26,8 +26,7 @@ def version() -> str:
     return f"pyzmq {zmq.__version__}, libzmq {zmq.zmq_version()}"
 
 
-def settings(durability: str) -> str:
-    del durability  # nothing is kept
+def settings() -> str:
     return "a ROUTER that sends each frame back, DEALER clients; ipc; nothing is kept"
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from scripts.bench.share import Share
 
 WORST_PERCENT = 99.9
+FALLS_SHORT, MEETS_BAR, MEETS_AIM = "falls short", "meets the bar", "meets the aim"
+REPORTED = "reported"
 CURVE_PERCENTS = (
     *(10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 85.0, 90.0, 92.5, 95.0, 97.0, 98.0, 99.0),
     *(99.25, 99.5, 99.7, 99.8, 99.9, 99.925, 99.95, 99.97, 99.98, 99.99, 100.0),
@@ -54,16 +56,16 @@ class Bar:
     aim: float | None = None
     is_upper: bool = False
 
-    def is_met_by(self, value: float, bound: float) -> bool:
-        return value <= bound if self.is_upper else value >= bound
-
     def mark(self, value: float) -> str:
-        """What `value` is by this bar."""
-        if not self.is_met_by(value, self.least):
-            return "falls short"
-        if self.aim is None or self.is_met_by(value, self.aim):
-            return "meets the aim" if self.aim is not None else "meets the bar"
-        return "meets the bar"
+        """How `value` stands to this bar, in words."""
+        if not self._allows(value, self.least):
+            return FALLS_SHORT
+        if self.aim is not None and self._allows(value, self.aim):
+            return MEETS_AIM
+        return MEETS_BAR
+
+    def _allows(self, value: float, bound: float) -> bool:
+        return value <= bound if self.is_upper else value >= bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Comparison:
         value: over the pairs.
         bar: None where the figure is only reported.
         unit: of a figure that is no ratio.
+        why: the reason where luludb is behind, said only there.
     """
 
     key: str
@@ -83,10 +86,12 @@ class Comparison:
     value: Spread
     bar: Bar | None = None
     unit: str = ""
+    why: str = ""
 
     @property
     def mark(self) -> str:
-        return "reported" if self.bar is None else self.bar.mark(self.value.median)
+        """How the median stands to the bar, in words."""
+        return REPORTED if self.bar is None else self.bar.mark(self.value.median)
 
 
 @dataclass(slots=True)

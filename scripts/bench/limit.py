@@ -35,11 +35,11 @@ def version() -> str:
     return f"SQLite {apsw.sqlite_lib_version()} of apsw {apsw.apsw_version()}"
 
 
-def settings(durability: str) -> str:
+def settings() -> str:
     return (
         "the daemon's own connection, no sockets, no ledger; one transaction for all rows, each"
-        f" with its row in lulu_changes; synchronous {durability.upper()}; timed from BEGIN to the"
-        " end of COMMIT and of the checkpoint behind it, without the making of the rows"
+        " with its row in lulu_changes; timed from BEGIN to the end of COMMIT and of the checkpoint"
+        " behind it, without the making of the rows"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from scripts.bench.bench import Bench, Contender
@@ -30,6 +31,20 @@ RATE_BARS = {
     ("normal", 64): {"direct": Bar(1.0, 1.5), "PostgreSQL": Bar(1.5, 3)},
 }
 MANY = 64
+SWEPT = (1, 2, 4, 8, 32)
+"""Beside the 16 and 64 that have loads of their own."""
+# How a rival can be ahead, for the report; said only where the run shows it.
+WHY = {
+    ("direct", "full"): "A direct write waits for the disk as luludb's does, without the way to"
+    " another process; luludb gains only as far as its commits hold many messages.",
+    ("direct", "normal"): "At this level no side waits for the disk with each message. A direct"
+    " write is a few system calls in its own process, where luludb's message goes to the daemon"
+    " and back, and the daemon is one thread.",
+    ("PostgreSQL", "full"): "PostgreSQL too lets one sync of its log serve several commits, and"
+    " its work is done by a process for each client, in C.",
+    ("PostgreSQL", "normal"): "PostgreSQL does the work of each client in a process of its own, in"
+    " C, where luludb's daemon is one thread of Python.",
+}
 
 
 def blocking(bench: Bench, *, processes: int, durability: str) -> LoadResult:
@@ -61,6 +76,7 @@ def compare_rates(result: LoadResult, name: str, rival: str, bar: Bar | None) ->
                 f"rate of {name} against {rival}",
                 ratios(result.runs, name, rival, rate),
                 bar,
+                why=WHY.get((rival, result.durability), ""),
             )
         )
 
@@ -144,6 +160,27 @@ def alone(bench: Bench) -> LoadResult:
     return result
 
 
+def sweep(bench: Bench, *, durability: str) -> LoadResult:
+    """The rate as more and more processes write, for the plot."""
+    pace = replace(bench.pace, pairs=min(bench.pace.pairs, 3), seconds=min(bench.pace.seconds, 2.0))
+    result = LoadResult(
+        key=f"processes-{durability}",
+        title=f"Rate against the number of processes, {durability}",
+        how="Each process appends one message at a time and waits until it is kept;"
+        f" {pace.pairs} runs of {pace.seconds:g} s each.",
+        durability=durability,
+    )
+    for processes in SWEPT:
+        print(f"  {processes} processes", flush=True)
+        step = replace(result, processes=processes, runs={}, kept={})
+        replace(bench, pace=pace).contest(step, [LULUDB, DIRECT, POSTGRESQL])
+        for name, runs in step.runs.items():
+            median = spread_of(run.rate_per_s for run in runs).median
+            result.series.setdefault(name, []).append((float(processes), median))
+            result.kept[name] = step.kept[name]
+    return result
+
+
 LOADS: dict[str, Callable[[Bench], LoadResult]] = {
     **{
         f"blocking-{processes}-{durability}": partial(
@@ -161,5 +198,12 @@ LOADS: dict[str, Callable[[Bench], LoadResult]] = {
     "growth": growth,
     "memory": memory,
     "idle": idle,
+    "processes-full": partial(sweep, durability="full"),
+    "processes-normal": partial(sweep, durability="normal"),
 }
 """Every load by its key, in the order in which they run."""
+SHORT_LOADS = [
+    *("blocking-16-full", "blocking-16-normal", "window-16-full", "limit-4", "alone", "import"),
+    *("reading", "growth", "memory", "idle", "blocking-64-full", "blocking-64-normal"),
+]
+"""Those of the short form; the ones that take longest to start come last."""

@@ -31,8 +31,8 @@ def version() -> str:
     return f"luludb {luludb.__version__}"
 
 
-def settings(durability: str) -> str:
-    return f"`luludb serve --durability {durability}`, all other settings as they come"
+def settings() -> str:
+    return "`luludb serve --durability full` or `normal`, all other settings as they come"
 
 
 @contextlib.contextmanager
@@ -47,6 +47,17 @@ def connected(directory: Path, durability: str) -> Iterator[LuludbClient]:
     del durability  # is the daemon's
     with Client(directory, timeout_s=TIMEOUT_S) as client:
         yield LuludbClient(client)
+
+
+def commits_text(name: str, directory: Path) -> str:
+    """What the daemon says of its commits of the last minute, in a sentence."""
+    with Client(directory) as client:
+        status = client.status()
+    return (
+        f"{name}: in the last minute a commit held {status['batch_commands_p50']} commands at p50"
+        f" and {status['batch_commands_p99']} at p99, and took {status['commit_ms_p50']:.2f} and"
+        f" {status['commit_ms_p99']:.2f} ms."
+    )
 
 
 class LuludbClient:

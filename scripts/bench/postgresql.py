@@ -83,10 +83,10 @@ def version() -> str:
     return f"{told.stdout.strip()}, psycopg {psycopg.__version__}"
 
 
-def settings(durability: str) -> str:
+def settings() -> str:
     return (
-        f"unix socket, synchronous_commit {_synchronous_commit(durability)}, fsync on, all else as"
-        " initdb leaves it; psycopg with a prepared statement, autocommit"
+        "unix socket, synchronous_commit on or off, all else as initdb leaves it; psycopg's cursor"
+        " with a prepared statement, autocommit"
     )
 
 

@@ -37,10 +37,10 @@ def version() -> str:
     return f"sqlite_rx {found} with SQLite {sqlite3.sqlite_version}"
 
 
-def settings(durability: str) -> str:
+def settings() -> str:
     return (
-        f"its server over ipc, WAL, synchronous {durability.upper()} and foreign_keys ON by PRAGMA,"
-        " which its authorizer was set to let through; a transaction a statement"
+        "its server over ipc, WAL; synchronous FULL or NORMAL and foreign_keys ON by PRAGMA, which"
+        " its authorizer was set to let through; a transaction a statement, since it has no others"
     )
 
 

@@ -36,8 +36,8 @@ class System(Protocol):
     def version(self) -> str:
         """What is measured, for the report."""
 
-    def settings(self, durability: str) -> str:
-        """How it is set, for the report."""
+    def settings(self) -> str:
+        """How it is set at `full` and at `normal`, for the report."""
 
     def serving(self, directory: Path, durability: str) -> AbstractContextManager[int | None]:
         """Run it with empty tables until the end of the `with`; yields the server's pid, if any."""
