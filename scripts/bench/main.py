@@ -30,6 +30,7 @@ SEED = 1
 RIVALS = ["PostgreSQL", "sqlite_rx"]
 SHORT_S_MAX = 130.0
 """No load of the short form begins later; the whole is to end in under three minutes."""
+DATA_FOLDER = "LULUDB_TEST_DATA"
 DATA_FILE = "dialogues.jsonl.gz"
 FULL = Pace(pairs=5, seconds=3.0, warm_s=0.5, is_short=False)
 SHORT = Pace(pairs=1, seconds=1.0, warm_s=0.3, is_short=True)
@@ -65,6 +66,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Run the loads that were asked for, and write report, figures and plots."""
     arguments = parse_arguments()
+    for name in [name for name in os.environ if name.startswith("LULUDB_") and name != DATA_FOLDER]:
+        del os.environ[name]  # what is set for another daemon is no part of this
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with own_directory(arguments.home) as home:
@@ -186,7 +189,7 @@ def _setting(name: str) -> Setting:
 
 def find_conversations() -> tuple[list[Conversation], Path | None]:
     """Real ones where they are, else made-up ones; and the file."""
-    folder = os.environ.get("LULUDB_TEST_DATA")
+    folder = os.environ.get(DATA_FOLDER)
     path = (Path(folder) if folder else ROOT.parent / "shared" / "data") / DATA_FILE
     if path.is_file():
         return read_conversations(path), path
