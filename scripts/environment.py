@@ -2,6 +2,7 @@
 
     python=$(python3 scripts/environment.py run)     what `demo` and `stress.py` need
     python=$(python3 scripts/environment.py test)    that, and the tools of the tests
+    python=$(python3 scripts/environment.py bench)   that, and what the benchmark compares with
 
 prints the path of its Python on standard output; all else goes to standard error. The environment
 is installed anew when pyproject.toml changes; otherwise the second time takes a fraction of a
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 PLACE = VENV / "made-for"
-EXTRAS = {"run": "", "test": "[test]"}
+EXTRAS = {"run": "", "test": "[test]", "bench": "[bench]"}
 
 # What a caller's shell may have set for another Python, and what would send pip's work elsewhere
 # (pip refuses --user inside a virtual environment).
@@ -70,7 +71,7 @@ require_version()
 
 
 def ensure(purpose: str) -> Path:
-    """The environment's Python, after everything that `purpose`, `run` or `test`, needs is there.
+    """The environment's Python, after everything that `purpose`, one of EXTRAS, needs is there.
 
     Ends the process with a message that says what to do where that cannot be.
     """
@@ -90,8 +91,9 @@ def enter(purpose: str) -> NoReturn:
 
 def is_ready(purpose: str) -> bool:
     """Whether the environment runs and has what `purpose` needs by this pyproject.toml."""
-    stamps = {stamp_of("test"), stamp_of(purpose)}
-    installed = any(stamp.is_file() for stamp in stamps)
+    # Everything brings what `run` needs.
+    purposes = EXTRAS if purpose == "run" else [purpose]
+    installed = any(stamp_of(each).is_file() for each in purposes)
     return installed and is_at_its_place() and runs("import luludb, luludb_client")
 
 
@@ -135,7 +137,7 @@ def locked() -> Iterator[None]:
 def install(purpose: str) -> None:
     """Make the environment where it does not work, and install into it."""
     say(f"setting up {VENV} (once; about a minute)")
-    for stamp in VENV.glob("installed-*"):
+    for stamp in outdated_stamps():
         stamp.unlink()
     if not is_at_its_place() or not runs("import pip"):
         make_venv()
@@ -147,6 +149,16 @@ def install(purpose: str) -> None:
     if not runs("import luludb, luludb_client"):
         fail(f"{VENV} was made but does not run; remove it and try again: rm -r {VENV}")
     stamp_of(purpose).touch()
+
+
+def outdated_stamps() -> list[Path]:
+    """The stamps that say what is not so: all, where nothing runs; else those of before.
+
+    One that is for another purpose stays, since pip only adds to what is there.
+    """
+    works = is_at_its_place() and runs("import luludb, luludb_client")
+    kept = {stamp_of(purpose) for purpose in EXTRAS} if works else set()
+    return [stamp for stamp in VENV.glob("installed-*") if stamp not in kept]
 
 
 def make_venv() -> None:

@@ -78,16 +78,37 @@ def verify(database: Path, journals: Sequence[Journal]) -> Verdict:
     Raises:
         sqlite3.Error: the database cannot be read.
     """
-    verdict = Verdict()
-    for journal in journals:
-        _count_journal(verdict, journal)
     connection = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)
     with contextlib.closing(connection):
         connection.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
-        _verify_sessions(verdict, journals, connection.execute(_SESSIONS))
-        _verify_messages(verdict, journals, connection.execute(_MESSAGES))
+        verdict = verify_rows(
+            journals,
+            sessions=connection.execute(_SESSIONS),
+            messages=connection.execute(_MESSAGES),
+        )
         found = [str(line) for (line,) in connection.execute("PRAGMA quick_check(10)")]
         verdict.damage = [] if found == ["ok"] else found
+    return verdict
+
+
+def verify_rows(
+    journals: Sequence[Journal],
+    *,
+    sessions: Iterable[tuple[str, ...]],
+    messages: Iterable[tuple[str, ...]],
+) -> Verdict:
+    """Compare rows, however they were read, with `journals`.
+
+    Args:
+        journals: all that was ever sent.
+        sessions: `(id, name, status, working_dir)`.
+        messages: `(id, session_id, role, content, timestamp)`, in the order of appending.
+    """
+    verdict = Verdict()
+    for journal in journals:
+        _count_journal(verdict, journal)
+    _verify_sessions(verdict, journals, sessions)
+    _verify_messages(verdict, journals, messages)
     return verdict
 
 

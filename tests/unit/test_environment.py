@@ -42,6 +42,36 @@ def test_what_test_needs_is_more_than_what_run_needs(repository: Path) -> None:
     assert environment.is_ready("run")
 
 
+def test_each_purpose_brings_what_run_needs(repository: Path) -> None:
+    environment.stamp_of("run").unlink()
+    environment.stamp_of("bench").touch()
+
+    assert environment.is_ready("run")
+    assert environment.is_ready("bench")
+    assert not environment.is_ready("test")
+
+
+def test_what_was_installed_for_another_purpose_stays(repository: Path) -> None:
+    environment.stamp_of("bench").touch()
+
+    assert environment.outdated_stamps() == []
+
+
+def test_what_was_installed_by_another_pyproject_goes(repository: Path) -> None:
+    before = environment.stamp_of("run")
+    (repository / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+
+    assert environment.outdated_stamps() == [before]
+
+
+def test_nothing_that_was_installed_counts_where_nothing_runs(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "runs", lambda _statement: False)
+
+    assert environment.outdated_stamps() == [environment.stamp_of("run")]
+
+
 def test_a_changed_pyproject_is_installed_anew(repository: Path) -> None:
     (repository / "pyproject.toml").write_text("[project]\nname = 'x'\n")
 
