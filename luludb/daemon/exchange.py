@@ -79,6 +79,7 @@ class Exchange:
 
     Attributes:
         items: what is to be done, in order; empty where the frame was refused whole.
+        is_pipeline: whether it answers for several commands in one frame.
         durability: the level that the frame's options ask for, or None.
         met: the level at which its commands were committed.
         repeats_normal: whether a kept reply among its outcomes was committed at `normal`.
@@ -87,11 +88,11 @@ class Exchange:
 
     __slots__ = (
         "_answered_bytes",
-        "_is_pipeline",
         "_refusal",
         "_seq",
         "durability",
         "envelope",
+        "is_pipeline",
         "items",
         "met",
         "options_error",
@@ -107,7 +108,7 @@ class Exchange:
         self.repeats_normal = False
         self._seq = 0
         self._answered_bytes = 0
-        self._is_pipeline = False
+        self.is_pipeline = False
         self._refusal: LuludbError | None = None
         try:
             self._open(frame)
@@ -122,14 +123,14 @@ class Exchange:
 
     def reply_bytes_left(self) -> int:
         """How many bytes the next body may have, so that a pipeline's reply has room for all."""
-        if not self._is_pipeline:
+        if not self.is_pipeline:
             return REPLY_BYTES_MAX
         reserved = len(self.items) * REFUSAL_BYTES_MAX
         return min(REPLY_BYTES_MAX, PIPELINE_REPLY_BYTES_MAX - reserved - self._answered_bytes)
 
     def answer(self, item: Item, outcome: Outcome | None) -> None:
         """Set what became of `item`; None takes it back."""
-        if self._is_pipeline:
+        if self.is_pipeline:
             if item.outcome is not None:
                 self._answered_bytes -= len(item.outcome.body)
             if outcome is not None:
@@ -140,7 +141,7 @@ class Exchange:
         """The frame that answers, when every item has its outcome."""
         if self._refusal is not None:
             return encode_reply(self._seq, Outcome(ERROR, encode_body(self._refusal.body())))
-        if not self._is_pipeline:
+        if not self.is_pipeline:
             outcome = self.items[0].outcome
             assert outcome is not None
             return encode_reply(self._seq, outcome)
@@ -169,7 +170,7 @@ class Exchange:
             self.items = [Item(self, client_id, seq, acked, op, args)]
             self._seq = seq
             return
-        self._is_pipeline = True
+        self.is_pipeline = True
         pairs = self._split(seq, args)
         self.items = [
             Item(self, client_id, seq + index, acked, inner_op, inner_args)

@@ -34,6 +34,7 @@ class GroupCommit:
         database_id: the random name of this database.
         durability: the level of the transaction that is open, or of the next one.
         first_rev: the oldest rev kept in `lulu_changes`.
+        open: the transaction that is open, or None.
         last_rev: the last one committed.
     """
 
@@ -57,17 +58,12 @@ class GroupCommit:
         self._running_s_before = int(meta.read(connection, "running_s") or 0)
         self._running_s_written = self._running_s_before
         self._synchronous_full: bool | None = None
-        self._open: OpenTransaction | None = None
+        self.open: OpenTransaction | None = None
 
     @property
     def rev(self) -> int:
         """The last rev given, committed or not."""
-        return self._open.rev if self._open else self.last_rev
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a transaction is open."""
-        return self._open is not None
+        return self.open.rev if self.open else self.last_rev
 
     def running_s(self) -> int:
         """How many seconds daemons have run on this database, by no wall clock.
@@ -82,8 +78,8 @@ class GroupCommit:
         Raises:
             BatchLost: another program holds the lock.
         """
-        if self._open is not None:
-            return self._open
+        if self.open is not None:
+            return self.open
         full = self.durability == "full"
         if self._synchronous_full != full:
             set_synchronous(self.connection, full=full)
@@ -94,10 +90,10 @@ class GroupCommit:
             raise BatchLost(
                 Busy(f"another program held the database's lock for {LOCK_WAIT_MS_MAX} ms")
             ) from error
-        self._open = OpenTransaction(
+        self.open = OpenTransaction(
             self.connection, rev=self.last_rev, at=now_text(), durability=self.durability
         )
-        return self._open
+        return self.open
 
     def commit(self, commands: int) -> list[ChangeRow]:
         """Write ledger and changes, and COMMIT. Durable when this returns.
@@ -108,7 +104,7 @@ class GroupCommit:
         Returns:
             The change rows, none where no transaction was open.
         """
-        transaction = self._open
+        transaction = self.open
         if transaction is None:
             self.clients.committed()
             return []
@@ -117,7 +113,7 @@ class GroupCommit:
         started_s = self._clock()
         self.connection.execute("COMMIT")
         now_s = self._clock()
-        self._open = None
+        self.open = None
         self.first_rev = first_rev
         self.last_rev = transaction.rev
         self.clients.committed()
@@ -132,7 +128,7 @@ class GroupCommit:
         Raises:
             StorageFailed: that failed too.
         """
-        self._open = None
+        self.open = None
         self.clients.undone()
         if self.connection.in_transaction:
             try:

@@ -69,7 +69,7 @@ class OpenTransaction:
         """
         # A single statement that fails undoes itself. Only where more can follow it, a second
         # statement or a reply that is too large, does a savepoint stand before it.
-        if isinstance(command, AppendMessage) and reply_bytes_max >= REPLY_BYTES_MAX:
+        if type(command) is AppendMessage and reply_bytes_max >= REPLY_BYTES_MAX:
             return Outcome(OK, self._body(self._append_message(command)))
         rev, changes = self.rev, len(self.changes)
         self._connection.execute("SAVEPOINT command")
@@ -132,7 +132,8 @@ class OpenTransaction:
             )
         except apsw.ConstraintError as error:
             raise self._refusal(error, f"message {id}", command.session_id) from error
-        self._check_inserted(f"message {id}")
+        if not self._connection.changes():
+            raise _left_out(f"message {id}")
         message = {
             "id": id,
             "session_id": command.session_id,
@@ -155,7 +156,8 @@ class OpenTransaction:
             sessions.insert(self._connection, session)
         except apsw.ConstraintError as error:
             raise self._refusal(error, f"session {session.id}", None) from error
-        self._check_inserted(f"session {session.id}")
+        if not self._connection.changes():
+            raise _left_out(f"session {session.id}")
         return {"rev": self._changed(command, session.id, None), "session": _as_map(session)}
 
     def _update_session(self, command: UpdateSession) -> Body:
@@ -201,12 +203,6 @@ class OpenTransaction:
         self.changes.append((self.rev, op, session_id, message_id, self._at))
         return self.rev
 
-    def _check_inserted(self, subject: str) -> None:
-        # A trigger of somebody else's may leave a row out without an error: RAISE(IGNORE),
-        # sqlite.org/lang_createtrigger.html.
-        if not self._connection.changes():
-            raise BatchLost(LuludbError(f"a trigger in the database left {subject} out"))
-
     def _refusal(
         self, error: apsw.ConstraintError, subject: str, session_id: str | None
     ) -> LuludbError:
@@ -244,6 +240,12 @@ def storage_error(error: apsw.Error) -> BatchLost | StorageFailed:
         f"SQLite says of lulu.db: {error} (code {getattr(error, 'extendedresult', '?')});"
         " look at the disk and the system's log, then start the daemon again"
     )
+
+
+def _left_out(subject: str) -> BatchLost:
+    # A trigger of somebody else's may leave a row out without an error: RAISE(IGNORE),
+    # sqlite.org/lang_createtrigger.html.
+    return BatchLost(LuludbError(f"a trigger in the database left {subject} out"))
 
 
 def _result(command: SingleCommand, body: Body) -> Body:

@@ -133,7 +133,11 @@ class Writer:
         self._commit.durability = "full" if full else self._durability
         try:
             for item in items:
-                item.exchange.answer(item, self._answer(item, refusal))
+                outcome = self._answer(item, refusal)
+                if item.exchange.is_pipeline:
+                    item.exchange.answer(item, outcome)
+                else:
+                    item.outcome = outcome
             changes = self._commit.commit(len(items))
         except BatchLost:
             self._commit.undo()
@@ -212,14 +216,9 @@ class Writer:
         if client is None:
             raise UnknownClient("this client_id is not registered; say hello first")
         client.acknowledge(item.acked)
-        if item.seq <= client.last_seq:
-            return self._repeat(client, item)
-        if item.seq > client.last_seq + 1:
-            raise OutOfOrder(
-                f"seq is {item.seq}; the next one is {client.last_seq + 1}",
-                expected=client.last_seq + 1,
-            )
-        if client.connection != item.exchange.connection:
+        if item.seq != client.last_seq + 1:
+            return self._out_of_turn(client, item)
+        if client.connection != item.exchange.envelope[0]:
             raise StaleConnection("this client_id did not say hello last on this connection")
         if item.seq - client.acked > WINDOW_COMMANDS_MAX:
             raise Overloaded(
@@ -234,7 +233,12 @@ class Writer:
         client.keep(item.seq, item.digest, outcome)
         return outcome
 
-    def _repeat(self, client: ClientState, item: Item) -> Outcome:
+    def _out_of_turn(self, client: ClientState, item: Item) -> Outcome:
+        if item.seq > client.last_seq:
+            raise OutOfOrder(
+                f"seq is {item.seq}; the next one is {client.last_seq + 1}",
+                expected=client.last_seq + 1,
+            )
         if item.seq <= client.acked:
             raise SequenceReused(f"seq is {item.seq}; up to {client.acked} all are acknowledged")
         digest, outcome = client.kept_reply(self._commit.connection, item.seq)
@@ -251,13 +255,16 @@ class Writer:
     def _apply(self, item: Item, refusal: LuludbError | None) -> Outcome:
         """The outcome of a command whose turn it is. Done or refused, it consumes its seq."""
         transaction = self._begin(refusal)
+        exchange = item.exchange
         try:
             if refusal is not None:
                 raise refusal
-            if item.exchange.options_error is not None:
-                raise item.exchange.options_error
+            if exchange.options_error is not None:
+                raise exchange.options_error
             command = parse_command(item.op, item.args)
-            return transaction.apply(command, item.exchange.reply_bytes_left())
+            if exchange.is_pipeline:
+                return transaction.apply(command, exchange.reply_bytes_left())
+            return transaction.apply(command)
         except LuludbError as error:
             body = {**error.body(), "durability": self._commit.durability}
             return Outcome(ERROR, encode_body(body))
@@ -265,4 +272,4 @@ class Writer:
     def _begin(self, refusal: LuludbError | None) -> OpenTransaction:
         if refusal is not None and refusal.code in PASSING_CODES:
             raise refusal
-        return self._commit.begin()
+        return self._commit.open or self._commit.begin()
