@@ -40,6 +40,8 @@ WHY = {
     ("direct", "normal"): "At this level no side waits for the disk with each message. A direct"
     " write is a few system calls in its own process, where luludb's message goes to the daemon"
     " and back, and the daemon is one thread.",
+    ("limit", "normal"): "The limit only inserts. The daemon also receives, decodes and checks each"
+    " command, keeps its reply and sends it, while its clients use the same processors.",
     ("PostgreSQL", "full"): "PostgreSQL too lets one sync of its log serve several commits, and"
     " its work is done by a process for each client, in C.",
     ("PostgreSQL", "normal"): "PostgreSQL does the work of each client in a process of its own, in"
@@ -155,6 +157,8 @@ def alone(bench: Bench) -> LoadResult:
             "p50 of luludb over that of echo and direct together",
             spread_of(p50(own) / (p50(echo) + p50(write)) for own, echo, write in triples),
             Bar(1.4, 1.0, is_upper=True),
+            why="Beside the way there and back, and the commit, the daemon decodes and checks the"
+            " command, and writes its ledger and its change feed.",
         )
     )
     return result
