@@ -19,6 +19,7 @@ from luludb.limits import (
     PIPELINE_COMMANDS_MAX,
     TRANSACTION_COMMANDS_MAX,
 )
+from luludb.model import new_tuple
 from luludb.times import canonical_time
 
 CONTROL_OPS: Final = frozenset({"ping", "status", "hello"})
@@ -191,7 +192,7 @@ def _append_message(args: Mapping[Any, Any]) -> AppendMessage:
         and "\0" not in role
     ):
         # Nearly every command there is; what follows takes 2 µs longer and says what is wrong.
-        return AppendMessage(id, session_id, role, content, None)
+        return new_tuple(AppendMessage, (id, session_id, role, content, None))
     _check_keys(args, ("id", "session_id", "role", "content", "timestamp"))
     return AppendMessage(
         _id(args, "id") if "id" in args else None,

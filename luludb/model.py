@@ -66,5 +66,8 @@ class Outcome(NamedTuple):
     body: bytes
 
 
+new_tuple = tuple.__new__
+"""Makes a named tuple of a tuple. Its own constructor is a function in Python: 0.2 µs more."""
+
 OK = 0
 ERROR = 1

@@ -22,7 +22,7 @@ from luludb.limits import (
     INTEGER_MAX,
     NESTING_DEPTH_MAX,
 )
-from luludb.model import PROTOCOL, Outcome, Request
+from luludb.model import PROTOCOL, Outcome, Request, new_tuple
 
 _pack: Callable[[Any], bytes] = msgpack.Packer(autoreset=True).pack
 _unpackb: Callable[..., Any] = msgpack.unpackb
@@ -74,9 +74,8 @@ def decode_request(frame: bytes) -> Request:
             f"request is [{found}]; it must be [int, bin of 16 bytes, int, int, str, map]"
             f" with integers below 2^53"
         )
-    return Request(
-        protocol, client_id, seq, acked, op, args, elements[6] if len(elements) > 6 else {}
-    )
+    options = elements[6] if len(elements) > 6 else {}
+    return new_tuple(Request, (protocol, client_id, seq, acked, op, args, options))
 
 
 def content_digest(op: str, args: Mapping[Any, Any]) -> bytes:
@@ -87,7 +86,7 @@ def content_digest(op: str, args: Mapping[Any, Any]) -> bytes:
     """
     for value in args.values():
         if type(value) is not str:
-            return _digest(op, _canonical(args, 0))
+            return _digest(op, args if _is_canonical(args, 0) else _canonical(args, 0))
     try:
         keys = sorted(args)
         if keys != list(args):
@@ -185,7 +184,7 @@ def decode_reply(frame: bytes) -> Reply:
         and type(elements[2]) is int
         and type(elements[3]) is dict
     ):
-        return Reply(*elements[:4])
+        return new_tuple(Reply, elements[:4])
     raise InvalidRequest(f"reply is {_described(elements)}; it must be [int, int, int, map]")
 
 
@@ -241,28 +240,46 @@ def _digest(op: str, args: Mapping[Any, Any]) -> bytes:
     return blake2b(_pack((op, args)), digest_size=_DIGEST_BYTES).digest()
 
 
+# The args of a transaction of appends, as a client does well to send them: sorting the keys of
+# each command took the daemon a fifth of its time for it.
+_SORTED_KEYS = frozenset(
+    (
+        ("commands",),
+        ("id", "role", "content", "session_id"),
+        ("id", "role", "content", "timestamp", "session_id"),
+    )
+)
+
+
+def _is_canonical(value: Any, depth: int) -> bool:
+    """Whether `_canonical` would change nothing; False also where that is not plain."""
+    if depth > NESTING_DEPTH_MAX:
+        return False
+    inner = value
+    if type(value) is dict:
+        if tuple(value) not in _SORTED_KEYS:
+            return False
+        inner = value.values()
+    for element in inner:
+        kind = type(element)
+        if (kind is list or kind is dict) and not _is_canonical(element, depth + 1):
+            return False
+    return True
+
+
 def _canonical(value: Any, depth: int) -> Any:
     if depth > NESTING_DEPTH_MAX:
         return msgpack.ExtType(0, _flattened(value))
     if type(value) is dict:
         return {
             key: inner if type(inner := value[key]) is str else _canonical(inner, depth + 1)
-            for key in _sorted_keys(value)
+            for key in sorted(value, key=_pack)
         }
     if type(value) is list:
         return [
             element if type(element) is str else _canonical(element, depth + 1) for element in value
         ]
     return value
-
-
-def _sorted_keys(value: dict[Any, Any]) -> list[Any]:
-    try:
-        keys = sorted(value)
-    except TypeError:  # of several types, which cannot be compared
-        return sorted(value, key=_pack)
-    # Nothing else can be compared with a str, so one says it for all. NaN has no order.
-    return keys if not keys or type(keys[0]) is str else sorted(value, key=_pack)
 
 
 def _flattened(value: Any) -> bytes:

@@ -34,6 +34,10 @@ _REFUSING_CODES: Final = frozenset(
 )
 
 
+# The shortest first: in this order the daemon makes its digest of a transaction.
+_COLUMNS_OF_APPEND: Final = tuple(sorted(COLUMNS_OF_MESSAGE, key=len))
+
+
 @dataclass(slots=True)
 class Summary:
     """What became of the rows so far.
@@ -200,7 +204,7 @@ def _command(row: Row) -> tuple[str, dict[str, Any]]:
     content = row.content
     if isinstance(content, Session):
         return "session.create", _columns(content, COLUMNS_OF_SESSION)
-    return "message.append", _columns(content, COLUMNS_OF_MESSAGE)
+    return "message.append", _columns(content, _COLUMNS_OF_APPEND)
 
 
 def _submit(client: Client, op: str, args: dict[str, Any]) -> Future[dict[str, Any]]:

@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from typing import NamedTuple
 
 from luludb.limits import CLIENTS_IN_MEMORY_MAX
-from luludb.model import Outcome
+from luludb.model import Outcome, new_tuple
 from luludb.tables import Connection, ledger
 from luludb.wire import decode_kept, encode_kept
 
@@ -64,7 +64,7 @@ class ClientState:
     def acknowledge(self, acked: int) -> None:
         """Note that the client has every reply up to `acked`. It never goes back."""
         if acked > self.acked:
-            self.acked = min(acked, self.last_seq)
+            self.acked = acked if acked <= self.last_seq else self.last_seq
 
     def kept_bytes(self) -> int:
         """How many bytes the replies take that the client may still ask for."""
@@ -123,7 +123,7 @@ class ClientState:
             self._free_slots.append(freed.slot)
         if self._slot in self._free_slots:
             self._free_slots.remove(self._slot)
-        self._chunks.append(_Chunk(self._slot, self.last_seq, self._pending_bytes))
+        self._chunks.append(new_tuple(_Chunk, (self._slot, self.last_seq, self._pending_bytes)))
         self._kept_bytes += self._pending_bytes
         self.pending = []
         self._pending_bytes = 0

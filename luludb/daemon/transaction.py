@@ -28,7 +28,7 @@ from luludb.errors import (
 )
 from luludb.ids import new_id
 from luludb.limits import REPLY_BYTES_MAX
-from luludb.model import OK, Outcome, Session
+from luludb.model import OK, Outcome, Session, new_tuple
 from luludb.tables import messages, sessions
 from luludb.tables.changes import ChangeRow
 from luludb.wire import encode_body
@@ -70,7 +70,7 @@ class OpenTransaction:
         # A single statement that fails undoes itself. Only where more can follow it, a second
         # statement or a reply that is too large, does a savepoint stand before it.
         if type(command) is AppendMessage and reply_bytes_max >= REPLY_BYTES_MAX:
-            return Outcome(OK, self._body(self._append_message(command)))
+            return new_tuple(Outcome, (OK, self._body(self._append_message(command))))
         rev, changes = self.rev, len(self.changes)
         self._connection.execute("SAVEPOINT command")
         try:

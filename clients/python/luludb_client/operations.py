@@ -66,15 +66,11 @@ def delete_session(id: str) -> Operation[int]:
 def append_message(
     session_id: str, role: str, content: str, *, id: str | None, timestamp: str | None
 ) -> Operation[Message]:
-    # In the order of their names, in which the daemon makes its digest of them: no sorting there.
-    args = {
-        "content": content,
-        "id": new_id() if id is None else id,
-        "role": role,
-        "session_id": session_id,
-    }
+    # In the order in which the daemon makes its digest of a transaction: no sorting there.
+    args = {"id": new_id() if id is None else id, "role": role, "content": content}
     if timestamp is not None:
         args["timestamp"] = timestamp
+    args["session_id"] = session_id
     return Operation("message.append", args, lambda body: _message(body, content))
 
 
