@@ -74,6 +74,7 @@ RETRY_PAUSE_S_MAX: Final = 0.1
 CONNECT_PAUSE_S_MIN: Final = 0.002
 CONNECT_PAUSE_S_MAX: Final = 0.05
 GREETING_S_MAX: Final = 7.0  # longer than LOCK_WAIT_MS_MAX, or `busy` would come too late
+ALONE_MS_MAX: Final = 50  # for which a blocking call keeps other threads out
 POLL_S_MAX: Final = 3600.0  # of a client that waits for nothing in particular
 RECEIVE_BYTES_MAX: Final = 64 * 1024  # at once
 ENDING_MARGIN_S_MAX: Final = 1.0

@@ -134,13 +134,15 @@ class OpenTransaction:
             raise self._refusal(error, f"message {id}", command.session_id) from error
         if not self._connection.changes():
             raise _left_out(f"message {id}")
+        self.rev = rev = self.rev + 1
+        self.changes.append((rev, "message.append", command.session_id, id, self._at))
         message = {
             "id": id,
             "session_id": command.session_id,
             "role": command.role,
             "timestamp": timestamp,
         }
-        return {"rev": self._changed(command, command.session_id, id), "message": message}
+        return {"rev": rev, "message": message}
 
     def _create_session(self, command: CreateSession) -> Body:
         created_at = command.created_at or self._at

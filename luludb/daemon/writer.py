@@ -216,8 +216,13 @@ class Writer:
         if client is None:
             raise UnknownClient("this client_id is not registered; say hello first")
         client.acknowledge(item.acked)
-        if item.seq != client.last_seq + 1:
-            return self._out_of_turn(client, item)
+        if item.seq <= client.last_seq:
+            return self._repeat(client, item)
+        if item.seq > client.last_seq + 1:
+            raise OutOfOrder(
+                f"seq is {item.seq}; the next one is {client.last_seq + 1}",
+                expected=client.last_seq + 1,
+            )
         if client.connection != item.exchange.envelope[0]:
             raise StaleConnection("this client_id did not say hello last on this connection")
         if item.seq - client.acked > WINDOW_COMMANDS_MAX:
@@ -233,12 +238,7 @@ class Writer:
         client.keep(item.seq, item.digest, outcome)
         return outcome
 
-    def _out_of_turn(self, client: ClientState, item: Item) -> Outcome:
-        if item.seq > client.last_seq:
-            raise OutOfOrder(
-                f"seq is {item.seq}; the next one is {client.last_seq + 1}",
-                expected=client.last_seq + 1,
-            )
+    def _repeat(self, client: ClientState, item: Item) -> Outcome:
         if item.seq <= client.acked:
             raise SequenceReused(f"seq is {item.seq}; up to {client.acked} all are acknowledged")
         digest, outcome = client.kept_reply(self._commit.connection, item.seq)
@@ -254,7 +254,9 @@ class Writer:
 
     def _apply(self, item: Item, refusal: LuludbError | None) -> Outcome:
         """The outcome of a command whose turn it is. Done or refused, it consumes its seq."""
-        transaction = self._begin(refusal)
+        transaction = self._commit.open
+        if transaction is None or refusal is not None:
+            transaction = self._begin(refusal)
         exchange = item.exchange
         try:
             if refusal is not None:
@@ -272,4 +274,4 @@ class Writer:
     def _begin(self, refusal: LuludbError | None) -> OpenTransaction:
         if refusal is not None and refusal.code in PASSING_CODES:
             raise refusal
-        return self._commit.open or self._commit.begin()
+        return self._commit.begin()

@@ -126,25 +126,49 @@ def test_a_command_alone_goes_as_a_plain_request_and_several_as_a_pipeline(drive
     assert request.options == {"durability": "full"}
 
 
-def test_a_blocking_call_goes_at_once_only_where_nothing_else_is_in_line(driver: Driver) -> None:
+def test_a_call_goes_alone_only_where_nothing_else_is_in_line(driver: Driver) -> None:
     first, second = driver.command("first"), driver.command("second")
-    assert driver.core.launch(first, driver.now_s) is not None
-    assert driver.core.launch(second, driver.now_s) is None
+    assert driver.core.alone_payload(first, driver.now_s) is not None
+    driver.core.adopt(first, driver.now_s)
+    assert driver.core.alone_payload(second, driver.now_s) is None
     assert (first.seq, second.seq) == (1, None)
-    driver.core.receive(encode_reply(1, done(1)), driver.now_s)
+    driver.reply(1, done(1))
     assert first.outcome == {"rev": 1}
-    payload = driver.core.launch(second, driver.now_s)
+
+    payload = driver.core.alone_payload(second, driver.now_s)
     assert payload is not None
     assert decode_request(payload)[2:4] == (2, 1)
+    assert driver.core.answered_alone(second, encode_reply(2, done(2)))
+    assert second.outcome == {"rev": 2}
+    third = driver.submit("third")
+    assert driver.write() == [(3, 2)]
+    driver.reply(3, done(3))
+    assert third.outcome == {"rev": 3}
 
 
-def test_a_blocking_call_of_which_nothing_was_written_counts_as_unsent(driver: Driver) -> None:
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param(encode_reply(1, refused("not_found")), id="a-refusal"),
+        pytest.param(encode_reply(7, done(1)), id="of-another-seq"),
+        pytest.param(b"no reply", id="no-reply"),
+    ],
+)
+def test_what_is_no_good_answer_to_a_call_that_went_alone_changes_nothing(
+    driver: Driver, payload: bytes
+) -> None:
     command = driver.command("first")
-    assert driver.core.launch(command, driver.now_s) is not None
-    driver.core.unlaunch(command)
-    assert command.seq is None
-    driver.core.abandon(command)
-    assert isinstance(command.outcome, DaemonUnavailable)
+    assert driver.core.alone_payload(command, driver.now_s) is not None
+    assert not driver.core.answered_alone(command, payload)
+    assert (command.seq, command.outcome) == (None, None)
+
+
+def test_a_call_that_went_alone_and_got_no_answer_is_sent_again(driver: Driver) -> None:
+    command = driver.command("first")
+    driver.core.alone_payload(command, driver.now_s)
+    driver.core.adopt(command, driver.now_s)
+    driver.reconnect()
+    assert driver.write() == [(1, 0)]
 
 
 def test_a_reply_is_the_outcome_and_moves_acked(driver: Driver) -> None:

@@ -158,28 +158,34 @@ class CoreStates(RuleBasedStateMachine):
     @precondition(lambda self: self.connection is not None and self.core.is_ready)
     @rule(
         timeout_s=st.sampled_from([0.4, 3.0, 60.0]),
-        written=st.sampled_from(["whole", "whole", "cut short", "nothing"]),
+        op=st.sampled_from(["good", "good", "bad"]),
+        what=st.sampled_from(["answered", "answered", "waits", "lost", "cut short"]),
     )
-    def launch(self, timeout_s: float, written: str) -> None:
+    def call_alone(self, timeout_s: float, op: str, what: str) -> None:
         """A blocking call, which sends at once where nothing else is in line."""
         text = f"{len(self.commands)}"
         command = Command(
-            encode_content("good", {"text": text}), now_s=self.now_s, timeout_s=timeout_s, id=text
+            encode_content(op, {"text": text}), now_s=self.now_s, timeout_s=timeout_s, id=text
         )
-        payload = self.core.launch(command, self.now_s)
+        payload = self.core.alone_payload(command, self.now_s)
         if payload is None:
             return
         self.commands.append(command)
         self.texts.append(text)
-        assert self.connection is not None
-        if written == "whole":
-            self.connection.to_daemon.append(payload)
-        elif written == "cut short":
+        connection = self.connection
+        assert connection is not None
+        if what == "answered" and not connection.to_daemon and not connection.to_client:
+            reply = self.daemon.answer(connection, payload)
+            if not self.core.answered_alone(command, reply):
+                self.core.adopt(command, self.now_s)
+                self.core.receive(reply, self.now_s)
+                self.tick()
+            return
+        self.core.adopt(command, self.now_s)
+        if what == "waits":
+            connection.to_daemon.append(payload)
+        elif what == "cut short":
             self.leave()
-        else:
-            self.left.append(self.connection)
-            self.connection = None
-            self.core.unlaunch(command)
 
     @rule(seconds=st.sampled_from([0.01, 0.3, 2.1, 6.0]))
     def pass_time(self, seconds: float) -> None:

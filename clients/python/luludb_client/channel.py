@@ -14,7 +14,13 @@ from luludb.home import Home, read_discovery
 from luludb.limits import CONNECT_PAUSE_S_MAX, CONNECT_PAUSE_S_MIN, RECEIVE_BYTES_MAX
 from luludb_client.core import Core, Frame
 from luludb_client.line import Command
-from luludb_client.zmtp import Decoder, TransportError, encode_frame, encode_opening
+from luludb_client.zmtp import (
+    Decoder,
+    TransportError,
+    encode_frame,
+    encode_opening,
+    only_payload,
+)
 
 _OPENING = encode_opening("DEALER")
 _IPC = "ipc://"
@@ -55,6 +61,7 @@ class Channel:
         self._decoder = Decoder()
         self._rest = b""
         self._under_way: Frame | None = None  # being written now; None again when that is noted
+        self._alone: Command | None = None  # sent by `send_alone`, and in no line yet
         self._is_inside = False
         self._is_broken = False
         self._retry_s = 0.0
@@ -92,30 +99,57 @@ class Channel:
             self._write(now_s)
         self._is_inside = False
 
-    def launch(self, command: Command, now_s: float) -> bool:
+    def send_alone(self, command: Command, now_s: float) -> int | None:
         """Send a blocking call's command where nothing else is to be done before.
 
         Returns:
-            Whether it is in line now, sent or not.
+            The descriptor on which to wait for `receive_alone`; None where the command was not
+            sent, or is in line already.
         """
-        self._enter()
-        if self._socket is None or self._is_broken or self._rest or now_s >= self._core.due_s:
-            self._is_inside = False
-            return False
-        payload = self._core.launch(command, now_s)
-        if payload is not None:
-            data = encode_frame(payload)
-            try:
-                sent = self._socket.send(data, socket.MSG_NOSIGNAL)
-            except OSError:
-                self._core.unlaunch(command)
-                self._drop(now_s)
-            else:
-                if sent < len(data):
-                    self._rest = data[sent:]
+        if self._is_inside or self._is_broken:
+            self._enter()
+        self._is_inside = True
+        if self._socket is not None and not self._is_broken and not self._rest:
+            payload = self._core.alone_payload(command, now_s)
+            if payload is not None:
+                data = encode_frame(payload)
+                self._alone = command
+                try:
+                    sent = self._socket.send(data, socket.MSG_NOSIGNAL)
+                except OSError:
+                    sent = 0  # whatever it is, the general way meets it again
+                if sent == len(data):
+                    return self._socket.fileno()
+                if sent:
                     self.wants_write = True
+                    self._rest = data[sent:]
+                    self.adopt_alone(now_s)
+                self._alone = None
         self._is_inside = False
-        return payload is not None
+        return None
+
+    def receive_alone(self, now_s: float) -> None:
+        """Take in what came after `send_alone`; the command is answered or in line then."""
+        assert self._socket is not None
+        assert self._alone is not None
+        try:
+            received = self._socket.recv(RECEIVE_BYTES_MAX)
+        except OSError:
+            received = b""
+        payload = only_payload(received) if self._decoder.is_between else None
+        if payload is None or not self._core.answered_alone(self._alone, payload):
+            self.adopt_alone(now_s)
+            self._take(received, now_s)
+        self._alone = None
+        self._is_inside = False
+
+    def adopt_alone(self, now_s: float) -> None:
+        """Put a command of `send_alone` in line, since it is not answered at once."""
+        command = self._alone
+        if command is not None and command.seq is None:
+            self._core.adopt(command, now_s)
+        self._alone = None
+        self._is_inside = False
 
     def write(self, now_s: float) -> None:
         """Write what there is to write, while another thread may poll the socket."""
@@ -153,6 +187,7 @@ class Channel:
         have been begun counts as sent, and a new connection makes sure of all else.
         """
         if self._is_inside:
+            self.adopt_alone(0.0)
             if self._under_way is not None:
                 self._core.began(self._under_way, 0.0)
                 self._under_way = None
@@ -238,6 +273,10 @@ class Channel:
             return
         except OSError:
             received = b""
+        self._take(received, now_s)
+
+    def _take(self, received: bytes, now_s: float) -> None:
+        """Take in what was received; nothing means that the connection is at its end."""
         if not received or self._is_broken:
             self._drop(now_s)
             return

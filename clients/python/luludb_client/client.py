@@ -299,7 +299,13 @@ class Client:
         link = self._links.get(os.getpid())
         if link is None or self._is_closed:
             link = self._link()
-        return operation.read(link.call(self._command(operation, durability)))
+        command = make_command(
+            operation,
+            durability=durability,
+            now_s=time.monotonic(),
+            timeout_s=self._timeout_s,
+        )
+        return operation.read(link.call(command))
 
     def _command(self, operation: Operation[Any], durability: str | None) -> Any:
         return make_command(

@@ -145,18 +145,18 @@ class Line:
         self.bytes += len(command.content)
         self.waiting += 1
 
-    def launch(self, command: Command, now_s: float) -> int:
-        """Add a command that finds nothing in line, as one that was sent. Returns its seq."""
+    def adopt(self, command: Command, sent_s: float) -> None:
+        """Add a command that was sent while nothing was in line; it gets the next seq."""
         seq = self.last_seq + 1
-        flight = Flight(seq, (command,), now_s)
-        command.seq = self.last_seq = seq
-        command.flight = flight
+        command.flight = flight = Flight(seq, (command,), sent_s)
         command.times_sent = 1
-        self.bytes += len(command.content)
-        self.waiting += 1
+        # These three without a call in between: a signal's exception must not part them.
+        command.seq = seq
+        self.last_seq = seq
         self.open[seq] = command
+        self.waiting += 1
+        self.bytes += len(command.content)
         self.flights.append(flight)
-        return seq
 
     def next_run(self) -> list[Command]:
         """The commands of the next frame: open ones to be sent again first, then new ones.
@@ -203,21 +203,6 @@ class Line:
             if flight.first_seq == seq and count in (None, len(flight.commands)):
                 return flight
         return None
-
-    def only_open(self, seq: int) -> Command | None:
-        """The command of `seq` where it is all that is open and flew once and alone; else None."""
-        if len(self.open) == 1 and len(self.flights) == 1:
-            command = self.open.get(seq)
-            flight = self.flights[0]
-            if command is not None and command.flight is flight and len(flight.commands) == 1:
-                return command
-        return None
-
-    def remove_only(self, command: Command) -> None:
-        """Take out what `only_open` gave, with its flight."""
-        self.bytes -= len(command.content)
-        self.open.clear()
-        self.flights.clear()
 
     def overtaken(self, flight: Flight) -> None:
         """Take away, as lost, the flights that were sent before `flight`."""

@@ -18,10 +18,18 @@ from typing import Any
 
 from luludb.errors import LuludbError
 from luludb.home import Home
-from luludb.limits import CLIENT_BYTES_MAX, POLL_S_MAX, RECEIVE_BYTES_MAX, WINDOW_COMMANDS_MAX
+from luludb.limits import (
+    ALONE_MS_MAX,
+    CLIENT_BYTES_MAX,
+    POLL_S_MAX,
+    RECEIVE_BYTES_MAX,
+    WINDOW_COMMANDS_MAX,
+)
 from luludb_client.channel import Channel
 from luludb_client.core import Core
 from luludb_client.line import Command
+
+_SEVERAL = -1
 
 
 def closed_error() -> LuludbError:
@@ -48,6 +56,9 @@ class Link:
         self._unresolved = 0  # futures given out and not resolved
         self._poll: select.poll | None = None
         self._polled: tuple[int, int] | None = None
+        self._thread: int | None = None  # the only one that called so far, or _SEVERAL
+        self._alone_poll = select.poll()
+        self._alone_descriptor = -1
         self._bell_in, self._bell_out = socket.socketpair()
         self._bell_in.setblocking(False)
         self._bell_out.setblocking(False)
@@ -61,9 +72,13 @@ class Link:
             LuludbError: the daemon's refusal, or what can be said without its answer.
         """
         with self._lock:
-            self._check_open()
+            if self._is_closed:
+                raise closed_error()
             try:
-                self._begin(command)
+                if not self._call_alone(command):
+                    self._core.submit(command)
+                    if self._leader is not None:
+                        self._write_beside_leader()
                 while command.outcome is None:
                     if not self._go_on(lambda: command.outcome is not None, command.deadline_s):
                         break
@@ -73,24 +88,48 @@ class Link:
                 self._core.abandon(command)
                 raise
             finally:
-                self._pass_lead()
+                if self._leader is not None or self._followers:
+                    self._pass_lead()
         outcome = command.outcome
         if isinstance(outcome, LuludbError):
             raise outcome
         assert outcome is not None
         return outcome
 
-    def _begin(self, command: Command) -> None:
-        """Send a blocking call's command, or put it in line, and wait for what comes first."""
-        if self._leader is not None:
-            self._core.submit(command)
-            self._write_beside_leader()
-            return
+    def _call_alone(self, command: Command) -> bool:
+        """Send and wait in one piece where nothing else is under way: the usual blocking call.
+
+        The lock is kept meanwhile, so this is for a client of one thread, and for a moment only.
+
+        Returns:
+            Whether the command has its outcome or is in line; else nothing of it was sent.
+        """
+        if self._thread != threading.get_ident() and not self._is_only_thread():
+            return False
         now_s = time.monotonic()
-        if not self._channel.launch(command, now_s):
-            self._core.submit(command)
-        elif now_s < command.deadline_s:
-            self._lead(now_s, command.deadline_s)
+        if self._leader is not None or now_s + ALONE_MS_MAX / 1000 > command.deadline_s:
+            return False
+        descriptor = self._channel.send_alone(command, now_s)
+        if descriptor is None:
+            return command.seq is not None
+        if descriptor != self._alone_descriptor:
+            self._alone_poll = select.poll()
+            self._alone_poll.register(descriptor, select.POLLIN)
+            self._alone_descriptor = descriptor
+        if self._alone_poll.poll(ALONE_MS_MAX):
+            self._channel.receive_alone(now_s)
+        else:
+            self._channel.adopt_alone(now_s)
+        return True
+
+    def _is_only_thread(self) -> bool:
+        """Whether no other thread ever called."""
+        thread = threading.get_ident()
+        if self._thread is None:
+            self._thread = thread
+        elif self._thread != thread:
+            self._thread = _SEVERAL
+        return self._thread == thread
 
     def submit(self, command: Command) -> Future[dict[str, Any]]:
         """Put a command in line and return the future of its reply's body.
@@ -102,6 +141,7 @@ class Link:
         command.future = future
         with self._lock:
             self._check_open()
+            self._thread = _SEVERAL  # the reader is one more
             self._start_reader()
             if not self._has_room(command):
                 try:

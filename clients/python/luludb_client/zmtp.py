@@ -64,6 +64,11 @@ class Decoder:
         self._greeted = False
         self.is_ready = False
 
+    @property
+    def is_between(self) -> bool:
+        """Whether the peer is ready and no message is received in part."""
+        return self.is_ready and not self._buffer and not self._frames
+
     def feed(self, received: bytes) -> list[Message]:
         """The messages that `received` completes, in order.
 
@@ -72,10 +77,6 @@ class Decoder:
                 something larger than allowed. The connection is of no more use.
         """
         buffer = self._buffer
-        if self.is_ready and not buffer and not self._frames:
-            payload = _only_payload(received)
-            if payload is not None:
-                return [(payload,)]
         buffer += received
         if not self._greeted and not self._take_greeting():
             return []
@@ -163,10 +164,10 @@ class Decoder:
             self._frames_bytes = 0
 
 
-def _only_payload(received: bytes) -> bytes | None:
+def only_payload(received: bytes) -> bytes | None:
     """The payload where `received` is one whole message of one frame and no more; else None.
 
-    A blocking call's answer nearly always is. The general way copies it twice.
+    A blocking call's answer nearly always is. The way over a `Decoder` copies it twice.
     """
     if len(received) > 1 and not received[0] and len(received) == 2 + received[1]:
         return received[2:]
