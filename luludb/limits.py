@@ -46,7 +46,7 @@ KEPT_CHUNKS_MAX: Final = 1024  # rows of kept replies a client, see tables.ledge
 CHANGES_TRIMMED_MIN: Final = 10_000  # rows of lulu_changes that one batch may delete, at the least
 
 # The daemon's waits.
-POLL_MS_MAX: Final = 2000
+POLL_MS_MAX: Final = 3000
 FRAMES_WERE_WAITING_MS_MAX: Final = 0.1  # a poll that takes longer had to wait for the first frame
 LOCK_WAIT_MS_MAX: Final = 5000  # for a foreign writer's lock: busy_timeout
 LOCK_RETRY_MS_MAX: Final = 20
@@ -54,7 +54,7 @@ STOP_DRAIN_MS_MAX: Final = 300
 STOP_QUIET_MS: Final = 50  # without a frame, then all that was sent before the stop has arrived
 CHECKPOINT_PAGES_MIN: Final = 1000
 JOURNAL_BYTES_KEPT_MAX: Final = 64 * 1024 * 1024
-GUARD_S: Final = 2  # between looks at the files and the log
+GUARD_S: Final = 3  # between looks at the files and the log
 LOCK_WAIT_LOGGED_MS: Final = 500
 LOCK_WAIT_AGAIN_MS_MAX: Final = 250  # for a lock that was just waited for in vain
 LOCK_FORGOTTEN_S: Final = 1  # after that the next wait is a full one again

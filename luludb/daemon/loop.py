@@ -118,6 +118,7 @@ class Daemon:
         self._boot_id = new_random_id()
         self._started_s = time.monotonic()
         self._drained_s = self._started_s
+        self._has_garbage = False
         self._figures = Figures()
         self._lock_wait = LockWait(home, lambda: stop.requested)
         connection = open_database(home, self._lock_wait)
@@ -188,7 +189,9 @@ class Daemon:
             now_s = time.monotonic()
             if now_s >= guard_s:
                 guard_s = now_s + GUARD_S
-                gc.collect()
+                if self._has_garbage:
+                    self._has_garbage = False
+                    gc.collect()
                 self._files.check(self._checkpoints.wal_bytes_min)
                 self._checkpoints.shrink()
             if now_s >= housekeeping_s:
@@ -197,6 +200,7 @@ class Daemon:
 
     def _turn(self, sockets: Sockets, refusal: LuludbError | None = None) -> None:
         self._drained_s = time.monotonic()
+        self._has_garbage = True
         turn = self._writer.turn(sockets.drain(), refusal or self._checkpoints.overload())
         if turn.batches:
             # SQLite reports success to a file that is no longer there.

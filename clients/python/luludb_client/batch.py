@@ -13,6 +13,9 @@ from luludb_client.operations import Operation
 Send = Callable[[Operation[list[dict[str, Any]]]], list[dict[str, Any]]]
 
 
+_APPEND_KEYS = ("id", "role", "content", "timestamp", "session_id")
+
+
 class Batch:
     """What `Client.transaction()` gives: commands are collected inside and sent at the end.
 
@@ -63,9 +66,10 @@ class Batch:
         timestamp: str | None = None,
     ) -> str:
         """Add a message at the end of a session. Returns its id."""
-        return self._add(
-            operations.append_message(session_id, role, content, id=id, timestamp=timestamp)
-        )
+        operation = operations.append_message(session_id, role, content, id=id, timestamp=timestamp)
+        # The shortest name first: in this order the daemon makes its digest of a transaction.
+        args = {key: operation.args[key] for key in _APPEND_KEYS if key in operation.args}
+        return self._add(Operation(operation.op, args, operation.read))
 
     def update_message(self, id: str, content: str) -> None:
         """Set a message's content; it keeps its place."""

@@ -164,7 +164,7 @@ class Line:
         Their seqs follow each other without a gap. Empty where nothing has to be sent now.
         """
         commands: list[Command] = []
-        if not self.idle and self._collects():
+        if self.collects():
             return commands
         content_bytes = count = 0
         for command in self._candidates():
@@ -280,11 +280,13 @@ class Line:
                 return
         yield from islice(self.unsent, max(0, self.acked + WINDOW_COMMANDS_MAX - self.last_seq))
 
-    def _collects(self) -> bool:
+    def collects(self) -> bool:
+        """Whether what is unsent waits for more, to go in one frame."""
         # While the daemon has frames of ours to work on, another small one gains nothing: what
         # waits is collected, as Nagle's algorithm does (RFC 896).
         return (
-            len(self.flights) >= UNANSWERED_FRAMES_MAX
+            not self.idle
+            and len(self.flights) >= UNANSWERED_FRAMES_MAX
             and len(self.unsent) < COLLECTED_COMMANDS_MIN
             and not self.flights[-UNANSWERED_FRAMES_MAX].is_overdue  # the oldest are so first
         )

@@ -152,7 +152,10 @@ class Link:
             self._core.submit(command)
             self._unresolved += 1
             if self._leader is not None:
-                self._write_beside_leader()
+                if not self._core.line.collects():
+                    self._write_beside_leader()
+                elif self._core.due_s < self._led_until_s:
+                    self._ring_leader()
             else:
                 self._channel.advance(time.monotonic())
                 self._hand_out()

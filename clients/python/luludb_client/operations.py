@@ -66,11 +66,11 @@ def delete_session(id: str) -> Operation[int]:
 def append_message(
     session_id: str, role: str, content: str, *, id: str | None, timestamp: str | None
 ) -> Operation[Message]:
-    # In the order in which the daemon makes its digest of a transaction: no sorting there.
-    args = {"id": new_id() if id is None else id, "role": role, "content": content}
+    # In the order of their names, in which the daemon makes its digest of them: no sorting there.
+    args = {"content": content, "id": new_id() if id is None else id, "role": role}
+    args["session_id"] = session_id
     if timestamp is not None:
         args["timestamp"] = timestamp
-    args["session_id"] = session_id
     return Operation("message.append", args, lambda body: _message(body, content))
 
 
@@ -93,13 +93,13 @@ def free_operation(op: str, args: Mapping[str, Any]) -> Operation[dict[str, Any]
         raise InvalidRequest(f"op is {_excerpt(op)}; it must be a str")
     if op == PIPELINE or op in CONTROL_OPS:
         raise InvalidRequest(f"op is {op}; submit takes commands alone, and pipelines them itself")
-    checked = {key: value for key, value in args.items() if value is not None}
+    if op in _CREATING_OPS and args.get("id") is None:
+        args = {**args, "id": new_id()}
+    checked = {key: args[key] for key in sorted(args) if args[key] is not None}
     for value in checked.values():
         if type(value) is not str:
             _check_sendable(value, 0)
-    if op in _CREATING_OPS and "id" not in checked:
-        checked["id"] = new_id()
-    elif op == TRANSACTION:
+    if op == TRANSACTION:
         checked["commands"] = _with_ids(checked.get("commands"))
     return Operation(op, checked, lambda body: body)
 
