@@ -109,11 +109,12 @@ class Exchange:
         self._seq = 0
         self._answered_bytes = 0
         self.is_pipeline = False
-        self._refusal: LuludbError | None = None
+        self._refusal: dict[str, Any] | None = None
         try:
             self._open(frame)
         except LuludbError as error:
-            self._refusal = error
+            # Not the error: its traceback holds this frame, and so this object.
+            self._refusal = error.body()
             self.items = []
 
     @property
@@ -140,7 +141,7 @@ class Exchange:
     def reply(self) -> bytes:
         """The frame that answers, when every item has its outcome."""
         if self._refusal is not None:
-            return encode_reply(self._seq, Outcome(ERROR, encode_body(self._refusal.body())))
+            return encode_reply(self._seq, Outcome(ERROR, encode_body(self._refusal)))
         if not self.is_pipeline:
             outcome = self.items[0].outcome
             assert outcome is not None

@@ -109,7 +109,11 @@ class Writer:
                 break
         if items:
             self._run(items, refusal)
-        return Turn([(each.envelope, each.reply()) for each in exchanges], self._batches)
+        replies = []
+        for exchange in exchanges:
+            replies.append((exchange.envelope, exchange.reply()))
+            exchange.items.clear()  # they point back at it, and nothing collects such a circle
+        return Turn(replies, self._batches)
 
     def _run(self, items: list[Item], refusal: LuludbError | None) -> None:
         try:

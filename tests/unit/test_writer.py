@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -450,3 +451,26 @@ def test_clients_are_forgotten_later_where_a_foreign_writer_holds_the_lock(
     under_test.commit.forget_unused_clients()
     assert under_test.commit.clients.registered == 0
     under_test.close()
+
+
+def test_a_turn_leaves_nothing_for_the_garbage_collector(under_test: WriterUnderTest) -> None:
+    """The daemon turns with the collector off, so a circle a command would fill its memory."""
+    peer = Peer()
+    under_test.turn(peer.hello())
+    session = peer.next("session.create", {"id": "s", "name": "n", "working_dir": "/w"})
+    frames = [
+        session,
+        peer.next("message.append", {"session_id": "s", "role": "user", "content": "x"}),
+        peer.next("message.append", {"session_id": "no such", "role": "user", "content": "x"}),
+        peer.next("message.append", {"role": "user"}),
+        session,
+        (b"route-1", b"no request"),
+        peer.frame("no such op", {}, seq=9),
+    ]
+    gc.collect()
+    gc.disable()
+    try:
+        under_test.turn(*frames)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
