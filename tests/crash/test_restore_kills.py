@@ -18,7 +18,8 @@ from tests.crash.commands import moments, run_traced
 from tests.databases import damage, digest_of_rows, meta_of
 from tests.system.command_line import luludb
 
-EACH_MAX = 8
+KILLS_EACH = 3  # of each kind of call: the first, one in the middle, and the last
+FAILURES_EACH = 2
 MESSAGES = 400
 STARTS_EVERY = 8  # restores: so often a daemon is started on what is left
 
@@ -94,7 +95,7 @@ def test_a_kill_at_any_moment_leaves_the_old_database_or_the_new_one(
     assert {"pwrite64", "fdatasync", "fsync", "ftruncate", "rename"} <= set(whole.calls)
     outcomes: Counter[str] = Counter()
 
-    for count, (call, number) in enumerate(moments(whole.calls, EACH_MAX)):
+    for count, (call, number) in enumerate(moments(whole.calls, KILLS_EACH)):
         home = new_home(case, tmp_path)
         inject = f"{call}:signal=KILL:when={number}"
         ended = run_traced(home, "restore", case.backup, inject=inject)
@@ -122,7 +123,7 @@ def test_a_failing_disk_is_told_and_leaves_the_old_database_or_the_new_one(
     whole = run_traced(new_home(case, tmp_path), "restore", case.backup)
     outcomes: Counter[tuple[int, str]] = Counter()
 
-    for call, number in moments(whole.calls, EACH_MAX // 2):
+    for call, number in moments(whole.calls, FAILURES_EACH):
         if call in ("mkdir", "rmdir", "unlink"):
             continue
         home = new_home(case, tmp_path)
