@@ -56,8 +56,8 @@ def importing(bench: Bench) -> LoadResult:
             "rate of `luludb import` against the limit",
             ratios(result.runs, IMPORT, "limit", rate),
             Bar(0.3, 0.5),
-            why="The command reads and parses the file in its time, and sends each row as a"
-            " command of its own; the limit inserts rows that lie ready.",
+            why="The command reads and parses the file in its time;"
+            " the limit inserts rows that lie ready.",
         )
     )
     return result
