@@ -78,11 +78,14 @@ class Sockets:
         receive, option = self._router.recv, self._router.getsockopt
         drained_bytes = 0
         for _ in range(DRAIN_FRAMES_MAX):
+            if drained_bytes >= DRAIN_BYTES_MAX:
+                return
             try:
                 envelope = [receive(_NOBLOCK)]
             except zmq.Again:
                 return
             frame = receive(_NOBLOCK)  # a message comes whole, and ROUTER's has two frames at least
+            drained_bytes += len(frame)
             if option(zmq.RCVMORE):
                 parts = self._router.recv_multipart(_NOBLOCK)
                 drained_bytes += sum(map(len, parts))
@@ -92,9 +95,6 @@ class Sockets:
                 envelope.append(frame)
                 frame = parts[0]
             yield envelope, frame
-            drained_bytes += len(frame)
-            if drained_bytes >= DRAIN_BYTES_MAX:
-                return
 
     def send(self, replies: Sequence[tuple[Envelope, bytes]]) -> None:
         """Send replies without waiting for anyone.

@@ -13,22 +13,9 @@ from pathlib import Path
 import pytest
 import zmq
 
+from tests.databases import TODAYS_SCHEMA
 from tests.peer import discovery
 from tests.serving import refused_start, serving
-
-OLD_SCHEMA = """
-CREATE TABLE sessions (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL DEFAULT 'created',
-    working_dir TEXT NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL
-);
-CREATE TABLE messages (
-    id TEXT PRIMARY KEY, session_id TEXT NOT NULL, role TEXT NOT NULL, content TEXT NOT NULL,
-    timestamp TEXT NOT NULL,
-    FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE
-);
-CREATE INDEX idx_messages_session_id ON messages(session_id);
-"""
-
 
 FOREIGN_PROGRAM = """
 import sqlite3, sys
@@ -123,7 +110,7 @@ def test_directories_are_0700_and_files_0600_whatever_the_umask(fresh_home, conn
 
 
 def test_a_home_that_is_too_open_is_tightened_with_a_message(fresh_home):
-    foreign(fresh_home, OLD_SCHEMA)
+    foreign(fresh_home, TODAYS_SCHEMA)
     (fresh_home / "run").mkdir()
     for path, found in ((fresh_home, 0o755), (fresh_home / "run", 0o777)):
         path.chmod(found)
@@ -157,7 +144,7 @@ def test_a_home_of_another_user_is_refused(fresh_home):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="privilege: only root can give a file away")
 def test_a_database_of_another_user_is_refused(fresh_home):
-    foreign(fresh_home, OLD_SCHEMA)
+    foreign(fresh_home, TODAYS_SCHEMA)
     os.chown(fresh_home / "lulu.db", 12345, -1)
 
     code, log = refused_start(fresh_home)
@@ -261,7 +248,7 @@ def adopted(home, journal="delete"):
         f" 'whenever');"
         for number in range(30)
     ]
-    foreign(home, f"PRAGMA journal_mode = {journal};" + OLD_SCHEMA + "".join(rows))
+    foreign(home, f"PRAGMA journal_mode = {journal};" + TODAYS_SCHEMA + "".join(rows))
 
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])
@@ -300,7 +287,7 @@ def test_a_new_database_has_the_tables_of_old_ones(daemon, rows):
         " WHERE m.type = 'table' AND m.name NOT LIKE 'lulu%' ORDER BY m.name, c.cid"
     )
     with contextlib.closing(sqlite3.connect(":memory:")) as old:
-        old.executescript(OLD_SCHEMA)
+        old.executescript(TODAYS_SCHEMA)
         expected = old.execute(shape).fetchall()
 
     assert rows(daemon.home, shape) == expected
@@ -366,7 +353,7 @@ def test_tables_of_another_shape_are_refused_and_left_as_they_are(fresh_home):
 
 
 def test_a_link_in_the_place_of_the_database_is_refused(fresh_home):
-    foreign(fresh_home / "elsewhere", OLD_SCHEMA)
+    foreign(fresh_home / "elsewhere", TODAYS_SCHEMA)
     (fresh_home / "lulu.db").symlink_to(fresh_home / "elsewhere" / "lulu.db")
 
     code, log = refused_start(fresh_home)
