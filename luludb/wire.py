@@ -8,8 +8,9 @@ pure. Decoding any bytes either returns or raises `InvalidRequest`; any other ex
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgpack
@@ -27,6 +28,12 @@ from luludb.model import PROTOCOL, Outcome, Request, new_tuple
 _pack: Callable[[Any], bytes] = msgpack.Packer(autoreset=True).pack
 _unpackb: Callable[..., Any] = msgpack.unpackb
 _DIGEST_BYTES = 16
+_TEXT = {str}
+_REQUEST_TYPES = [int, bytes, int, int, str, dict]
+
+
+KeptReply = tuple[int, bytes, int, bytes]
+"""Seq and digest of a command, and the status and body of its reply."""
 
 
 class Reply(NamedTuple):
@@ -56,26 +63,20 @@ def decode_request(frame: bytes) -> Request:
         raise InvalidRequest(
             f"request is {_described(elements)}; it must be an array of 6 or more elements"
         )
-    protocol, client_id, seq, acked, op, args = elements[:6]
-    if not (
-        type(protocol) is int
-        and type(client_id) is bytes
-        and len(client_id) == CLIENT_ID_BYTES
-        and type(seq) is int
-        and type(acked) is int
-        and type(op) is str
-        and type(args) is dict
-        and -INTEGER_MAX <= seq <= INTEGER_MAX
-        and -INTEGER_MAX <= acked <= INTEGER_MAX
-        and -INTEGER_MAX <= protocol <= INTEGER_MAX
-    ):
-        found = ", ".join(_described(element) for element in elements[:6])
-        raise InvalidRequest(
-            f"request is [{found}]; it must be [int, bin of 16 bytes, int, int, str, map]"
-            f" with integers below 2^53"
-        )
     options = elements[6] if len(elements) > 6 else {}
-    return new_tuple(Request, (protocol, client_id, seq, acked, op, args, options))
+    protocol, client_id, seq, acked, op, args = elements = elements[:6]
+    if (
+        [*map(type, elements)] == _REQUEST_TYPES
+        and len(client_id) == CLIENT_ID_BYTES
+        and min(protocol, seq, acked) >= -INTEGER_MAX
+        and max(protocol, seq, acked) <= INTEGER_MAX
+    ):
+        return new_tuple(Request, (protocol, client_id, seq, acked, op, args, options))
+    found = ", ".join(_described(element) for element in elements)
+    raise InvalidRequest(
+        f"request is [{found}]; it must be [int, bin of 16 bytes, int, int, str, map]"
+        f" with integers below 2^53"
+    )
 
 
 def content_digest(op: str, args: Mapping[Any, Any]) -> bytes:
@@ -84,12 +85,11 @@ def content_digest(op: str, args: Mapping[Any, Any]) -> bytes:
     The ledger keeps them, so their making is part of the schema. No command's args are nested
     deep, but one that was refused for that is kept like any other.
     """
-    for value in args.values():
-        if type(value) is not str:
-            return _digest(op, args if _is_canonical(args, 0) else _canonical(args, 0))
+    if {*map(type, args.values())} != _TEXT:
+        return _digest(op, args if _is_canonical(args) else _canonical(args, 0))
     try:
         keys = sorted(args)
-        if keys != list(args):
+        if keys != [*args]:
             args = {key: args[key] for key in keys}
     except TypeError:  # keys of several types, which cannot be compared
         return _digest(op, _canonical(args, 0))
@@ -120,17 +120,14 @@ def encode_pipeline_body(outcomes: Sequence[Outcome], durability: str) -> bytes:
     return b"".join(parts)
 
 
-def encode_kept(replies: Iterable[tuple[int, bytes, Outcome]]) -> bytes:
-    """Replies to keep, `(seq, digest, outcome)` each, as one value of the ledger."""
-    return _pack([(seq, digest, *outcome) for seq, digest, outcome in replies])
+def encode_kept(replies: Sequence[KeptReply]) -> bytes:
+    """Replies to keep as one value of the ledger."""
+    return _pack(replies)
 
 
-def decode_kept(packed: bytes) -> list[tuple[int, bytes, Outcome]]:
+def decode_kept(packed: bytes) -> list[KeptReply]:
     """What `encode_kept` packed."""
-    return [
-        (seq, digest, Outcome(status, body))
-        for seq, digest, status, body in msgpack.unpackb(packed)
-    ]
+    return [(seq, digest, status, body) for seq, digest, status, body in msgpack.unpackb(packed)]
 
 
 def encode_notice(rev: int) -> bytes:
@@ -240,31 +237,27 @@ def _digest(op: str, args: Mapping[Any, Any]) -> bytes:
     return blake2b(_pack((op, args)), digest_size=_DIGEST_BYTES).digest()
 
 
-# The args of a transaction of appends, as a client does well to send them: sorting the keys of
+# The args of an append in a transaction, as a client does well to send them: sorting the keys of
 # each command took the daemon a fifth of its time for it.
 _SORTED_KEYS = frozenset(
-    (
-        ("commands",),
-        ("id", "role", "content", "session_id"),
-        ("id", "role", "content", "timestamp", "session_id"),
-    )
+    (("id", "role", "content", "session_id"), ("id", "role", "content", "timestamp", "session_id"))
 )
 
 
-def _is_canonical(value: Any, depth: int) -> bool:
-    """Whether `_canonical` would change nothing; False also where that is not plain."""
-    if depth > NESTING_DEPTH_MAX:
+def _is_canonical(args: Mapping[Any, Any]) -> bool:
+    """Whether `_canonical` would plainly change nothing of a transaction's args."""
+    commands = args.get("commands")
+    if len(args) != 1 or type(commands) is not list or {*map(type, commands)} != {list}:
         return False
-    inner = value
-    if type(value) is dict:
-        if tuple(value) not in _SORTED_KEYS:
-            return False
-        inner = value.values()
-    for element in inner:
-        kind = type(element)
-        if (kind is list or kind is dict) and not _is_canonical(element, depth + 1):
-            return False
-    return True
+    if {*map(len, commands)} != {2}:
+        return False
+    ops, inner = zip(*commands, strict=True)
+    return (
+        {*map(type, ops)} == _TEXT
+        and {*map(type, inner)} == {dict}
+        and {*map(tuple, inner)} <= _SORTED_KEYS
+        and {*map(type, chain.from_iterable(map(dict.values, inner)))} == _TEXT
+    )
 
 
 def _canonical(value: Any, depth: int) -> Any:

@@ -7,12 +7,14 @@ to what it was. Kept replies are not held in memory: they are read from the ledg
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 from luludb.limits import CLIENTS_IN_MEMORY_MAX
-from luludb.model import Outcome, new_tuple
+from luludb.model import OK, Outcome, new_tuple
 from luludb.tables import Connection, ledger
-from luludb.wire import decode_kept, encode_kept
+from luludb.wire import KeptReply, decode_kept, encode_kept
 
 
 class _Chunk(NamedTuple):
@@ -33,9 +35,9 @@ class ClientState:
     __slots__ = (
         "_chunks",
         "_committed",
-        "_free_slots",
         "_kept_bytes",
         "_pending_bytes",
+        "_reuses",
         "_slot",
         "acked",
         "connection",
@@ -51,14 +53,14 @@ class ClientState:
         self.last_seq = max((chunk.last_seq for chunk in chunks), default=0)
         self.acked = max((chunk.acked for chunk in chunks), default=0)
         self.connection: bytes | None = None
-        self.pending: list[tuple[int, bytes, Outcome]] = []
+        self.pending: list[KeptReply] = []
         self._pending_bytes = 0
         self._chunks = deque(
             _Chunk(chunk.slot, chunk.last_seq, chunk.reply_bytes) for chunk in chunks
         )
         self._kept_bytes = sum(chunk.reply_bytes for chunk in chunks)
-        self._free_slots: list[int] = []
         self._slot = 0
+        self._reuses = False  # whether the slot is that of the oldest chunk
         self._committed = (self.last_seq, self.acked)
 
     def acknowledge(self, acked: int) -> None:
@@ -81,27 +83,36 @@ class ClientState:
         """Let `seq` be the last one, with this reply."""
         assert seq == self.last_seq + 1
         self.last_seq = seq
-        self.pending.append((seq, digest, outcome))
-        self._pending_bytes += len(outcome.body)
+        status, body = outcome
+        self.pending.append((seq, digest, status, body))
+        self._pending_bytes += len(body)
+
+    def keep_applied(self, digests: Sequence[bytes], bodies: Sequence[bytes]) -> None:
+        """Let the next seqs be the last ones, with these replies, none of which is a refusal."""
+        seqs = range(self.last_seq + 1, self.last_seq + 1 + len(bodies))
+        self.last_seq += len(bodies)
+        self.pending += zip(seqs, digests, repeat(OK), bodies)
+        self._pending_bytes += sum(map(len, bodies))
 
     def kept_reply(self, connection: Connection, seq: int) -> tuple[bytes, Outcome]:
         """Digest and reply of a seq above `acked` and not above `last_seq`."""
         if self.pending and seq >= self.pending[0][0]:
-            _, digest, outcome = self.pending[seq - self.pending[0][0]]
-            return digest, outcome
+            _, digest, status, body = self.pending[seq - self.pending[0][0]]
+            return digest, Outcome(status, body)
         slot = next(chunk.slot for chunk in self._chunks if chunk.last_seq >= seq)
         kept = decode_kept(ledger.read_replies(connection, self.number, slot))
-        return next((digest, outcome) for kept_seq, digest, outcome in kept if kept_seq == seq)
+        return next(
+            (digest, Outcome(status, body))
+            for kept_seq, digest, status, body in kept
+            if kept_seq == seq
+        )
 
     def write(self, connection: Connection, used_s: int) -> None:
         """Write the pending replies, and the state, as one row of the ledger."""
         self.used_s = used_s
-        if self._free_slots:
-            self._slot = self._free_slots[-1]
-        elif self._chunks and self._chunks[0].last_seq <= self.acked:
-            self._slot = self._chunks[0].slot
-        else:
-            self._slot = len(self._chunks)  # every slot below is in use
+        chunks = self._chunks
+        self._reuses = bool(chunks) and chunks[0].last_seq <= self.acked
+        self._slot = chunks[0].slot if self._reuses else len(chunks)  # every one below is in use
         ledger.put_chunk(
             connection,
             self.number,
@@ -113,16 +124,12 @@ class ClientState:
         )
 
     def committed(self) -> None:
-        """The batch is kept: what is pending is now a chunk, and acknowledged chunks are free."""
+        """The batch is kept: what is pending is now a chunk."""
         self._committed = (self.last_seq, self.acked)
         if not self.pending:
             return
-        while self._chunks and self._chunks[0].last_seq <= self.acked:
-            freed = self._chunks.popleft()
-            self._kept_bytes -= freed.reply_bytes
-            self._free_slots.append(freed.slot)
-        if self._slot in self._free_slots:
-            self._free_slots.remove(self._slot)
+        if self._reuses:
+            self._kept_bytes -= self._chunks.popleft().reply_bytes
         self._chunks.append(new_tuple(_Chunk, (self._slot, self.last_seq, self._pending_bytes)))
         self._kept_bytes += self._pending_bytes
         self.pending = []

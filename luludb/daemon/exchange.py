@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from luludb.appends import APPEND, AppendMessages
 from luludb.commands import (
     NORMAL,
     OP_OF_COMMAND,
     PIPELINE,
     TRANSACTION,
     check_options,
+    plain_pipeline,
     split_pipeline,
 )
 from luludb.errors import InvalidRequest, LuludbError, TooLarge, UnsupportedProtocol
@@ -19,7 +22,7 @@ from luludb.limits import (
     REFUSAL_BYTES_MAX,
     REPLY_BYTES_MAX,
 )
-from luludb.model import ERROR, PROTOCOL, Outcome
+from luludb.model import ERROR, OK, PROTOCOL, Outcome
 from luludb.wire import (
     content_digest,
     decode_request,
@@ -36,20 +39,11 @@ class Item:
     """One command or control request, and what became of it.
 
     Attributes:
-        is_control: whether it is answered without a place in the client's sequence.
+        digest: of op and args; none of a control request, which is answered without a place in
+            the client's sequence.
     """
 
-    __slots__ = (
-        "acked",
-        "args",
-        "client_id",
-        "digest",
-        "exchange",
-        "is_control",
-        "op",
-        "outcome",
-        "seq",
-    )
+    __slots__ = ("acked", "args", "client_id", "digest", "exchange", "op", "outcome", "seq")
 
     def __init__(
         self,
@@ -66,19 +60,68 @@ class Item:
         self.acked = acked
         self.op = op
         self.args = args
-        self.is_control = seq == 0 and op not in _COMMANDS
-        self.digest = b"" if self.is_control else content_digest(op, args)
+        self.digest = content_digest(op, args) if seq or op in _COMMANDS else b""
         self.outcome: Outcome | None = None
+
+    def items(self) -> Sequence[Item]:
+        """Itself."""
+        return (self,)
 
 
 _COMMANDS = frozenset({*OP_OF_COMMAND.values(), TRANSACTION, PIPELINE})
+
+
+class Appends:
+    """A pipeline of plain appends: the usual one, which the writer tries to apply at once.
+
+    Attributes:
+        columns: what to append.
+        bodies: of the replies, in order, once it was applied at once.
+    """
+
+    __slots__ = ("acked", "args", "bodies", "client_id", "columns", "exchange", "seq")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        client_id: bytes,
+        seq: int,
+        acked: int,
+        columns: AppendMessages,
+        args: list[dict[Any, Any]],
+    ) -> None:
+        self.exchange = exchange
+        self.client_id = client_id
+        self.seq = seq
+        self.acked = acked
+        self.columns = columns
+        self.args = args
+        self.bodies: list[bytes] = []
+
+    def digests(self) -> list[bytes]:
+        """Of op and args of each."""
+        return [content_digest(APPEND, args) for args in self.args]
+
+    def items(self) -> Sequence[Item]:
+        """Its commands as items of the exchange, where they stand for it from now on."""
+        exchange = self.exchange
+        if exchange.parts == [self]:
+            exchange.parts = [
+                Item(exchange, self.client_id, seq, self.acked, APPEND, args)
+                for seq, args in enumerate(self.args, self.seq)
+            ]
+        return exchange.parts  # type: ignore[return-value]  # nothing else is in it
+
+
+Part = Item | Appends
 
 
 class Exchange:
     """One frame from a client and the one frame that answers it.
 
     Attributes:
-        items: what is to be done, in order; empty where the frame was refused whole.
+        parts: what is to be done, in order; empty where the frame was refused whole.
+        commands: how many commands it holds.
         is_pipeline: whether it answers for several commands in one frame.
         durability: the level that the frame's options ask for, or None.
         met: the level at which its commands were committed.
@@ -86,36 +129,24 @@ class Exchange:
         options_error: why its options are not allowed, or None.
     """
 
-    __slots__ = (
-        "_answered_bytes",
-        "_refusal",
-        "_seq",
-        "durability",
-        "envelope",
-        "is_pipeline",
-        "items",
-        "met",
-        "options_error",
-        "repeats_normal",
-    )
+    commands = 1
+    is_pipeline = False
+    durability: str | None = None
+    met = ""
+    repeats_normal = False
+    options_error: LuludbError | None = None
+    _seq = 0
+    _answered_bytes = 0
+    _refusal: dict[str, Any] | None = None
 
     def __init__(self, envelope: Envelope, frame: bytes) -> None:
         self.envelope = envelope
-        self.items: list[Item] = []
-        self.durability: str | None = None
-        self.options_error: LuludbError | None = None
-        self.met = ""
-        self.repeats_normal = False
-        self._seq = 0
-        self._answered_bytes = 0
-        self.is_pipeline = False
-        self._refusal: dict[str, Any] | None = None
+        self.parts: list[Part] = []
         try:
             self._open(frame)
         except LuludbError as error:
             # Not the error: its traceback holds this frame, and so this object.
             self._refusal = error.body()
-            self.items = []
 
     @property
     def connection(self) -> bytes:
@@ -126,62 +157,56 @@ class Exchange:
         """How many bytes the next body may have, so that a pipeline's reply has room for all."""
         if not self.is_pipeline:
             return REPLY_BYTES_MAX
-        reserved = len(self.items) * REFUSAL_BYTES_MAX
+        reserved = len(self.parts) * REFUSAL_BYTES_MAX
         return min(REPLY_BYTES_MAX, PIPELINE_REPLY_BYTES_MAX - reserved - self._answered_bytes)
 
     def answer(self, item: Item, outcome: Outcome | None) -> None:
-        """Set what became of `item`; None takes it back."""
-        if self.is_pipeline:
-            if item.outcome is not None:
-                self._answered_bytes -= len(item.outcome.body)
-            if outcome is not None:
-                self._answered_bytes += len(outcome.body)
+        """Set what became of an item of a pipeline; None takes it back."""
+        if item.outcome is not None:
+            self._answered_bytes -= len(item.outcome.body)
+        if outcome is not None:
+            self._answered_bytes += len(outcome.body)
         item.outcome = outcome
 
     def reply(self) -> bytes:
-        """The frame that answers, when every item has its outcome."""
+        """The frame that answers, when every part has its outcome."""
         if self._refusal is not None:
             return encode_reply(self._seq, Outcome(ERROR, encode_body(self._refusal)))
         if not self.is_pipeline:
-            outcome = self.items[0].outcome
-            assert outcome is not None
-            return encode_reply(self._seq, outcome)
-        outcomes = [item.outcome for item in self.items]
-        assert None not in outcomes
-        met = NORMAL if self.repeats_normal else self.met
-        body = encode_pipeline_body(outcomes, met)  # type: ignore[arg-type]
-        return encode_reply(self._seq, Outcome(0, body))
+            return encode_reply(self._seq, self.parts[0].outcome)  # type: ignore[union-attr,arg-type]
+        outcomes: list[Outcome] = []
+        for part in self.parts:
+            if type(part) is Appends:
+                outcomes += [Outcome(OK, body) for body in part.bodies]
+            else:
+                outcomes.append(part.outcome)  # type: ignore[union-attr,arg-type]
+        body = encode_pipeline_body(outcomes, NORMAL if self.repeats_normal else self.met)
+        return encode_reply(self._seq, Outcome(OK, body))
 
     def _open(self, frame: bytes) -> None:
         if len(frame) > FRAME_BYTES_MAX:
             raise TooLarge(f"frame has {len(frame)} bytes; the most is {FRAME_BYTES_MAX}")
-        request = decode_request(frame)
-        if request.protocol != PROTOCOL:
-            self._seq = request.seq
-            raise UnsupportedProtocol(
-                f"protocol is {request.protocol}; this daemon speaks {PROTOCOL}"
-            )
-        _, client_id, seq, acked, op, args, options = request
+        protocol, client_id, seq, acked, op, args, options = decode_request(frame)
+        self._seq = seq
+        if protocol != PROTOCOL:
+            raise UnsupportedProtocol(f"protocol is {protocol}; this daemon speaks {PROTOCOL}")
         if options or type(options) is not dict:
             try:
                 self.durability = check_options(options)
             except InvalidRequest as error:
                 self.options_error = error
         if op != PIPELINE:
-            self.items = [Item(self, client_id, seq, acked, op, args)]
-            self._seq = seq
+            self.parts = [Item(self, client_id, seq, acked, op, args)]
             return
         self.is_pipeline = True
-        pairs = self._split(seq, args)
-        self.items = [
-            Item(self, client_id, seq + index, acked, inner_op, inner_args)
-            for index, (inner_op, inner_args) in enumerate(pairs)
+        columns = plain_pipeline(args)
+        if columns is not None:
+            several = [inner for _, inner in args["commands"]]
+            self.parts = [Appends(self, client_id, seq, acked, columns, several)]
+            self.commands = len(several)
+            return
+        self.parts = [
+            Item(self, client_id, each_seq, acked, inner_op, inner_args)
+            for each_seq, (inner_op, inner_args) in enumerate(split_pipeline(args), seq)
         ]
-        self._seq = seq
-
-    def _split(self, seq: int, args: dict[Any, Any]) -> list[tuple[str, dict[Any, Any]]]:
-        try:
-            return split_pipeline(args)
-        except (InvalidRequest, TooLarge):
-            self._seq = seq
-            raise
+        self.commands = len(self.parts)

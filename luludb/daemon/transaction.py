@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import apsw
 
+from luludb.appends import APPEND, AppendMessages
 from luludb.commands import (
     OP_OF_COMMAND,
     AppendMessage,
@@ -29,7 +32,7 @@ from luludb.errors import (
 from luludb.ids import new_id
 from luludb.limits import REPLY_BYTES_MAX
 from luludb.model import OK, Outcome, Session, new_tuple
-from luludb.tables import messages, sessions
+from luludb.tables import messages, schema, sessions
 from luludb.tables.changes import ChangeRow
 from luludb.wire import encode_body
 
@@ -93,11 +96,81 @@ class OpenTransaction:
         body["durability"] = self.durability
         return encode_body(body)
 
+    def apply_appends(self, appends: AppendMessages) -> list[bytes] | None:
+        """Apply several commands, each a plain append, at once.
+
+        Returns:
+            The bodies of their replies; None where one is refused, and then none was applied.
+
+        Raises:
+            BatchLost, StorageFailed: as `apply` does.
+        """
+        self._connection.execute("SAVEPOINT command")
+        revs = self._append_at_once(appends)
+        if revs is None:
+            self._connection.execute("ROLLBACK TO command")
+        self._connection.execute("RELEASE command")
+        if revs is None:
+            return None
+        timestamp, durability = self._at, self.durability
+        return [
+            encode_body(
+                {
+                    "rev": rev,
+                    "message": {
+                        "id": id,
+                        "session_id": session_id,
+                        "role": role,
+                        "timestamp": timestamp,
+                    },
+                    "durability": durability,
+                }
+            )
+            for rev, id, session_id, role in zip(
+                revs, appends.ids, appends.session_ids, appends.roles, strict=True
+            )
+        ]
+
+    def _append_at_once(self, appends: AppendMessages) -> range | None:
+        """Append with one statement, inside a savepoint. None where the caller has to undo it."""
+        if schema.has_triggers(self._connection):
+            return None  # which may leave a row out without a word
+        ids, session_ids, roles, contents = appends
+        count = len(ids)
+        try:
+            messages.insert_many(
+                self._connection,
+                zip(ids, session_ids, roles, contents, repeat(self._at, count), strict=True),
+            )
+        except apsw.ConstraintError:
+            return None
+        revs = range(self.rev + 1, self.rev + 1 + count)
+        self.rev += count
+        self.changes += zip(
+            revs, repeat(APPEND, count), session_ids, ids, repeat(self._at, count), strict=True
+        )
+        return revs
+
+    def _append_all(self, appends: AppendMessages) -> Body:
+        revs = self._append_at_once(appends)
+        if revs is None:
+            self._connection.execute("ROLLBACK TO command")
+            rows = zip(*appends, strict=True)
+            return self._run_each([AppendMessage(*row, timestamp=None) for row in rows])
+        results = [{"rev": rev, "id": id} for rev, id in zip(revs, appends.ids, strict=True)]
+        return {"rev": self.rev, "results": results}
+
     def _run(self, command: Command) -> Body:
-        if not isinstance(command, Transaction):
-            return self._single(command)
+        match command:
+            case AppendMessages():
+                return self._append_all(command)
+            case Transaction():
+                return self._run_each(command.commands)
+        return self._single(command)
+
+    def _run_each(self, commands: Sequence[SingleCommand]) -> Body:
         results = []
-        for index, single in enumerate(command.commands):
+        for index, single in enumerate(commands):
             try:
                 results.append(_result(single, self._single(single)))
             except LuludbError as error:
@@ -135,7 +208,7 @@ class OpenTransaction:
         if not self._connection.changes():
             raise _left_out(f"message {id}")
         self.rev = rev = self.rev + 1
-        self.changes.append((rev, "message.append", command.session_id, id, self._at))
+        self.changes.append((rev, APPEND, command.session_id, id, self._at))
         message = {
             "id": id,
             "session_id": command.session_id,

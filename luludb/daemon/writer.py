@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import apsw
@@ -17,7 +17,7 @@ import apsw
 from luludb import __version__
 from luludb.commands import CONTROL_OPS, NORMAL, check_no_args, parse_command
 from luludb.daemon.clients import ClientState
-from luludb.daemon.exchange import Envelope, Exchange, Item
+from luludb.daemon.exchange import Appends, Envelope, Exchange, Item, Part
 from luludb.daemon.figures import Figures
 from luludb.daemon.group_commit import GroupCommit
 from luludb.daemon.transaction import BatchLost, OpenTransaction, storage_error
@@ -100,49 +100,59 @@ class Writer:
         """
         self._batches = []
         exchanges: list[Exchange] = []
-        items: list[Item] = []
+        commands = 0
         for envelope, frame in frames:
             exchange = Exchange(envelope, frame)
             exchanges.append(exchange)
-            items += exchange.items
-            if len(items) >= BATCH_COMMANDS_MAX:
+            commands += exchange.commands
+            if commands >= BATCH_COMMANDS_MAX:
                 break
-        if items:
-            self._run(items, refusal)
+        parts = [part for exchange in exchanges for part in exchange.parts]
+        if parts:
+            self._run(parts, refusal)
         replies = []
         for exchange in exchanges:
             replies.append((exchange.envelope, exchange.reply()))
-            exchange.items.clear()  # they point back at it, and nothing collects such a circle
+            exchange.parts.clear()  # they point back at it, and nothing collects such a circle
         return Turn(replies, self._batches)
 
-    def _run(self, items: list[Item], refusal: LuludbError | None) -> None:
+    def _run(self, parts: Sequence[Part], refusal: LuludbError | None) -> None:
         try:
-            self._attempt(items, refusal)
+            self._attempt(parts, refusal)
         except BatchLost as lost:
             # Refusing writes at the most a ledger row, so it is lost for another reason or never.
             assert refusal is None or lost.refusal.code != refusal.code, "a refusal was lost"
+            items = [item for part in parts for item in part.items()]
+            for item in items:
+                item.exchange.answer(item, None)
             if len(items) == 1 or isinstance(lost.refusal, Busy):
                 self._run(items, lost.refusal)
             else:
                 for item in items:
                     self._run([item], refusal)
 
-    def _attempt(self, items: list[Item], refusal: LuludbError | None) -> None:
-        full = False
-        for item in items:
-            if item.exchange.durability == "full":
-                full = True
-            if item.outcome is not None:
-                item.exchange.answer(item, None)
-        self._commit.durability = "full" if full else self._durability
+    def _attempt(self, parts: Sequence[Part], refusal: LuludbError | None) -> None:
+        full = "full" in {part.exchange.durability for part in parts}
+        self._commit.durability = durability = "full" if full else self._durability
+        commands = refused = 0
         try:
-            for item in items:
-                outcome = self._answer(item, refusal)
-                if item.exchange.is_pipeline:
-                    item.exchange.answer(item, outcome)
-                else:
-                    item.outcome = outcome
-            changes = self._commit.commit(len(items))
+            for part in parts:
+                exchange = part.exchange
+                if exchange.is_pipeline:
+                    exchange.met = durability
+                    if type(part) is Appends and self._apply_at_once(part, refusal):
+                        commands += len(part.bodies)
+                        continue
+                for item in part.items():
+                    outcome = self._answer(item, refusal)
+                    if exchange.is_pipeline:
+                        exchange.answer(item, outcome)
+                    else:
+                        item.outcome = outcome
+                    if item.digest:
+                        commands += 1
+                        refused += outcome.status
+            changes = self._commit.commit(commands)
         except BatchLost:
             self._commit.undo()
             raise
@@ -153,26 +163,18 @@ class Writer:
             # The border: a bug must cost its own command and nobody else's. With one command in
             # the batch it becomes that command's reply, `internal`.
             self._commit.undo()
-            _log.exception("a batch of %d commands failed", len(items))
+            _log.exception("a batch of %d commands failed", len(parts))
             raise BatchLost(LuludbError(f"the daemon failed: {type(error).__name__}")) from error
         if changes:
             self._batches.append(changes)
-        self._count(items)
-
-    def _count(self, items: list[Item]) -> None:
-        met = self._commit.durability
-        for item in items:
-            item.exchange.met = met
-            if not item.is_control:
-                self._figures.commands_total += 1
-                if item.outcome is not None and item.outcome.status == ERROR:
-                    self._figures.commands_refused_total += 1
+        self._figures.commands_total += commands
+        self._figures.commands_refused_total += refused
 
     def _answer(self, item: Item, refusal: LuludbError | None) -> Outcome:
         try:
-            if item.is_control:
-                return self._control(item, refusal)
-            return self._command(item, refusal)
+            if item.digest:
+                return self._command(item, refusal)
+            return self._control(item, refusal)
         except LuludbError as error:
             return Outcome(ERROR, encode_body(error.body()))
 
@@ -215,23 +217,48 @@ class Writer:
             "last_rev": commit.rev,
         }
 
+    def _apply_at_once(self, appends: Appends, refusal: LuludbError | None) -> bool:
+        """Apply a pipeline's commands together. Returns False where one has to look at each."""
+        client = self._commit.clients.find(appends.client_id)
+        if refusal is not None or client is None or appends.exchange.options_error is not None:
+            return False
+        client.acknowledge(appends.acked)
+        last_seq = client.last_seq + len(appends.args)
+        if (
+            appends.seq != client.last_seq + 1
+            or client.connection != appends.exchange.connection
+            or last_seq - client.acked > WINDOW_COMMANDS_MAX
+            or not client.may_keep(WINDOW_REPLY_BYTES_MAX // 2)  # and no body has even 2 KB
+        ):
+            return False
+        transaction = self._commit.open or self._commit.begin()
+        bodies = transaction.apply_appends(appends.columns)
+        if bodies is None:
+            return False
+        client.keep_applied(appends.digests(), bodies)
+        appends.bodies = bodies
+        return True
+
     def _command(self, item: Item, refusal: LuludbError | None) -> Outcome:
         client = self._commit.clients.find(item.client_id)
         if client is None:
             raise UnknownClient("this client_id is not registered; say hello first")
-        client.acknowledge(item.acked)
-        if item.seq <= client.last_seq:
-            return self._repeat(client, item)
-        if item.seq > client.last_seq + 1:
+        if item.acked > client.acked:
+            client.acknowledge(item.acked)
+        exchange = item.exchange
+        seq = item.seq
+        if seq != client.last_seq + 1:
+            if seq <= client.last_seq:
+                return self._repeat(client, item)
             raise OutOfOrder(
-                f"seq is {item.seq}; the next one is {client.last_seq + 1}",
+                f"seq is {seq}; the next one is {client.last_seq + 1}",
                 expected=client.last_seq + 1,
             )
-        if client.connection != item.exchange.envelope[0]:
+        if client.connection != exchange.envelope[0]:
             raise StaleConnection("this client_id did not say hello last on this connection")
-        if item.seq - client.acked > WINDOW_COMMANDS_MAX:
+        if seq - client.acked > WINDOW_COMMANDS_MAX:
             raise Overloaded(
-                f"seq is {item.seq - client.acked} above acked; the most is {WINDOW_COMMANDS_MAX}"
+                f"seq is {seq - client.acked} above acked; the most is {WINDOW_COMMANDS_MAX}"
             )
         if not client.may_keep(WINDOW_REPLY_BYTES_MAX):
             raise Overloaded(
@@ -239,7 +266,7 @@ class Writer:
                 f" {WINDOW_REPLY_BYTES_MAX}. Acknowledge some"
             )
         outcome = self._apply(item, refusal)
-        client.keep(item.seq, item.digest, outcome)
+        client.keep(seq, item.digest, outcome)
         return outcome
 
     def _repeat(self, client: ClientState, item: Item) -> Outcome:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from luludb.model import Message
 from luludb.tables import Connection
 
 _COLUMNS = "id, session_id, role, content, timestamp"
 _BY_SESSION = "INDEXED BY idx_messages_session_id"
-_INSERT = "INSERT INTO messages (id, session_id, role, content, timestamp) VALUES (?, ?, ?, ?, ?)"
+# OR ABORT: an adopted table may say otherwise of an id that is taken.
+_INSERT = f"INSERT OR ABORT INTO messages ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
 _UPDATE = "UPDATE messages SET content = ? WHERE id = ? RETURNING session_id, role, timestamp"
 _DELETE = "DELETE FROM messages WHERE id = ? RETURNING session_id"
 
@@ -20,6 +24,11 @@ def insert(
     An id that is taken, or a session that does not exist, is the connection's constraint error.
     """
     connection.execute(_INSERT, (id, session_id, role, content, timestamp))
+
+
+def insert_many(connection: Any, rows: Iterable[tuple[str, str, str, str, str]]) -> None:
+    """Add messages, in this order. Where one is refused, as by `insert`, those before it stay."""
+    connection.executemany(_INSERT, rows)
 
 
 def update(connection: Connection, id: str, content: str) -> Message | None:

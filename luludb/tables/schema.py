@@ -77,6 +77,14 @@ def is_empty(connection: Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
 
 
+def has_triggers(connection: Connection) -> bool:
+    """Whether somebody added a trigger; luludb has none."""
+    return (
+        connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'trigger' LIMIT 1").fetchone()
+        is not None
+    )
+
+
 def check_is_ours(connection: Connection, *, name: str = "lulu.db") -> int:
     """The file's version, where luludb may write to it. Changes nothing in it.
 

@@ -44,8 +44,8 @@ GUARDS = (
     Guard(
         "a repeated command gets its first reply and is not applied",
         WRITER,
-        "        if item.seq <= client.last_seq:\n            return self._repeat(client, item)\n",
-        "        if item.seq <= client.last_seq:\n            return self._apply(item, refusal)\n",
+        "if seq <= client.last_seq:\n                return self._repeat(client, item)",
+        "if seq <= client.last_seq:\n                return self._apply(item, refusal)",
         f"{EXACTLY_ONCE}::test_a_command_sent_again_gets_the_same_bytes_and_is_applied_once",
     ),
     Guard(
@@ -58,21 +58,21 @@ GUARDS = (
     Guard(
         "a gap holds back what is behind it",
         WRITER,
-        "if item.seq > client.last_seq + 1:",
+        "if seq != client.last_seq + 1:",
         "if False:",
         f"{EXACTLY_ONCE}::test_a_gap_holds_back_everything_behind_it",
     ),
     Guard(
         "frames left behind on an old connection are not applied",
         WRITER,
-        "if client.connection != item.exchange.envelope[0]:",
+        "if client.connection != exchange.envelope[0]:",
         "if False:",
         "tests/unit/test_writer.py::test_frames_left_behind_on_an_old_connection_change_nothing",
     ),
     Guard(
         "the window is bounded",
         WRITER,
-        "if item.seq - client.acked > WINDOW_COMMANDS_MAX:",
+        "if seq - client.acked > WINDOW_COMMANDS_MAX:",
         "if False:",
         "tests/system/test_protocol_errors.py::test_overloaded_above_a_window_of_256_commands",
     ),
@@ -89,6 +89,24 @@ GUARDS = (
         "if len(items) == 1 or isinstance(lost.refusal, Busy):",
         "if True:",
         "tests/unit/test_writer.py::test_a_full_disk_in_a_batch_costs_the_command_that_does_not_fit_and_what_follows_it",
+    ),
+    Guard(
+        "appends at once, of which one is refused, are undone before each is looked at",
+        "luludb/daemon/transaction.py",
+        """        if revs is None:
+            self._connection.execute("ROLLBACK TO command")
+        self._connection.execute("RELEASE command")
+""",
+        """        self._connection.execute("RELEASE command")
+""",
+        "tests/unit/test_appends.py::test_a_pipeline_of_appends_does_what_its_commands_do_alone",
+    ),
+    Guard(
+        "where there are triggers each append is looked at",
+        "luludb/daemon/transaction.py",
+        "if schema.has_triggers(self._connection):",
+        "if False:",
+        "tests/unit/test_appends.py::test_a_row_that_a_trigger_swapped_for_another_is_not_acknowledged_in_a_transaction_either",
     ),
     Guard(
         "the ledger is written in the data's own transaction",
@@ -205,8 +223,8 @@ GUARDS = (
     Guard(
         "what a frame holds is looked at before it is used",
         "luludb/wire.py",
-        "        and type(args) is dict\n",
-        "",
+        "[*map(type, elements)] == _REQUEST_TYPES",
+        "True",
         "tests/fuzz/test_fuzz_wire.py::test_a_request_with_one_element_of_any_kind_gets_one_answer",
     ),
     Guard(
@@ -247,7 +265,7 @@ GUARDS = (
     Guard(
         "frames left behind on a connection that was given up are not applied",
         WRITER,
-        "if client.connection != item.exchange.envelope[0]:",
+        "if client.connection != exchange.envelope[0]:",
         "if False:",
         f"{EXACTLY_ONCE}::test_frames_left_behind_on_a_connection_given_up_change_nothing",
     ),

@@ -104,8 +104,9 @@ def test_a_request_with_one_element_of_any_kind_gets_one_answer(elements: list[A
 def check_answer(frame: bytes) -> None:
     exchange = Exchange([b"route"], frame)
 
-    for item in exchange.items:
-        exchange.answer(item, Outcome(0, b"\x80"))
+    for part in list(exchange.parts):
+        for item in part.items():
+            exchange.answer(item, Outcome(0, b"\x80"))
 
     protocol, _, status, body = msgpack.unpackb(exchange.reply())
     assert protocol == 1

@@ -177,7 +177,7 @@ def test_a_notice_is_a_list_of_one_rev():
 
 
 def test_kept_replies_decode_to_what_was_kept():
-    kept = [(n, bytes([n] * 16), Outcome(n % 2, b"\x80" * n)) for n in range(1, 20)]
+    kept = [(n, bytes([n] * 16), n % 2, b"\x80" * n) for n in range(1, 20)]
 
     assert decode_kept(encode_kept(kept)) == kept
 
