@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 from luludb.limits import ID_CHARACTERS_MAX, LABEL_CHARACTERS_MAX
 
 APPEND = "message.append"
-_COLUMNS = itemgetter("id", "session_id", "role", "content")
+APPEND_KEYS = frozenset({"id", "session_id", "role", "content"})
+append_columns = itemgetter("id", "session_id", "role", "content")
+"""Id, session, role and content of an append's args, which have them."""
 _TEXT = {str}
 
 
@@ -34,7 +36,7 @@ def plain_appends(elements: list[Any]) -> AppendMessages | None:
     """
     try:
         ops, args = zip(*elements)  # noqa: B905  # the lengths are looked at below
-        columns = AppendMessages(*zip(*map(_COLUMNS, args)))  # noqa: B905  # all have four
+        columns = AppendMessages(*zip(*map(append_columns, args)))  # noqa: B905  # all have four
     except (TypeError, ValueError, KeyError):
         return None
     if (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from luludb.errors import InvalidRequest
 from luludb.limits import MESSAGE_EXCERPT_CHARACTERS_MAX
@@ -20,7 +21,12 @@ def now_text() -> str:
     """The time now, by the wall clock."""
     microseconds = time.time_ns() // 1000
     seconds, rest = divmod(microseconds, 1_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:06d}+00:00"
+    return f"{_second_text(seconds)}.{rest:06d}+00:00"
+
+
+@lru_cache(maxsize=1)
+def _second_text(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def canonical_time(text: str) -> str:

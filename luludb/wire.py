@@ -63,16 +63,16 @@ def decode_request(frame: bytes) -> Request:
         raise InvalidRequest(
             f"request is {_described(elements)}; it must be an array of 6 or more elements"
         )
-    options = elements[6] if len(elements) > 6 else {}
-    protocol, client_id, seq, acked, op, args = elements = elements[:6]
-    if (
-        [*map(type, elements)] == _REQUEST_TYPES
-        and len(client_id) == CLIENT_ID_BYTES
-        and min(protocol, seq, acked) >= -INTEGER_MAX
-        and max(protocol, seq, acked) <= INTEGER_MAX
-    ):
-        return new_tuple(Request, (protocol, client_id, seq, acked, op, args, options))
-    found = ", ".join(_described(element) for element in elements)
+    if len(elements) == 6:
+        elements.append({})
+    if [*map(type, elements[:6])] == _REQUEST_TYPES:
+        protocol, client_id, seq, acked = elements[:4]
+        if (
+            len(client_id) == CLIENT_ID_BYTES
+            and max(map(abs, (protocol, seq, acked))) <= INTEGER_MAX
+        ):
+            return new_tuple(Request, elements[:7])
+    found = ", ".join(_described(element) for element in elements[:6])
     raise InvalidRequest(
         f"request is [{found}]; it must be [int, bin of 16 bytes, int, int, str, map]"
         f" with integers below 2^53"

@@ -81,7 +81,6 @@ class ClientState:
 
     def keep(self, seq: int, digest: bytes, outcome: Outcome) -> None:
         """Let `seq` be the last one, with this reply."""
-        assert seq == self.last_seq + 1
         self.last_seq = seq
         status, body = outcome
         self.pending.append((seq, digest, status, body))
@@ -107,21 +106,18 @@ class ClientState:
             if kept_seq == seq
         )
 
-    def write(self, connection: Connection, used_s: int) -> None:
-        """Write the pending replies, and the state, as one row of the ledger."""
+    def chunk(self, used_s: int) -> tuple[int, int, int, int, bytes]:
+        """The row of the ledger that keeps the pending replies and the state."""
         self.used_s = used_s
         chunks = self._chunks
-        self._reuses = bool(chunks) and chunks[0].last_seq <= self.acked
-        self._slot = chunks[0].slot if self._reuses else len(chunks)  # every one below is in use
-        ledger.put_chunk(
-            connection,
-            self.number,
-            self._slot,
-            last_seq=self.last_seq,
-            acked=self.acked,
-            used_s=used_s,
-            replies=encode_kept(self.pending),
-        )
+        if chunks and chunks[0].last_seq <= self.acked:
+            self._slot = slot = chunks[0].slot
+            self._reuses = True
+        else:
+            self._slot = slot = len(chunks)  # every one below is in use
+            self._reuses = False
+        id = self.number * ledger.SLOTS + slot
+        return id, self.last_seq, self.acked, used_s, encode_kept(self.pending)
 
     def committed(self) -> None:
         """The batch is kept: what is pending is now a chunk."""
@@ -184,9 +180,8 @@ class Clients:
 
     def write(self, used_s: int) -> None:
         """Write what the touched clients have pending."""
-        for state in self._touched.values():
-            if state.pending:
-                state.write(self._connection, used_s)
+        rows = [state.chunk(used_s) for state in self._touched.values() if state.pending]
+        ledger.put_chunks(self._connection, rows)
 
     def committed(self) -> None:
         """The batch is kept."""

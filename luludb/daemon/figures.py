@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from luludb.limits import FIGURES_WINDOW_S
 
 _STEPS_PER_OCTAVE = 8  # a percentile is exact to one eighth of an octave, 9 percent
@@ -17,18 +19,22 @@ class Window:
     def __init__(self) -> None:
         self._seconds: dict[int, dict[int, int]] = {}
         self._max: dict[int, float] = {}
+        self._second = -1  # the last one in which there was a value, and its buckets
+        self._buckets: dict[int, int] = {}
 
     def add(self, value: float, now_s: float) -> None:
         """Note `value`, not negative, at `now_s` of a monotonic clock."""
         second = int(now_s)
-        buckets = self._seconds.get(second)
-        if buckets is None:
+        if second != self._second:
             self._forget_before(second - FIGURES_WINDOW_S)
-            buckets = self._seconds[second] = {}
-            self._max[second] = 0.0
-        bucket = _bucket_of(value)
-        buckets[bucket] = buckets.get(bucket, 0) + 1
-        self._max[second] = max(self._max[second], value)
+            self._second = second
+            self._buckets = self._seconds.setdefault(second, defaultdict(int))
+            self._max.setdefault(second, 0.0)
+        thousandths = int(value * 1000) + _STEPS_PER_OCTAVE
+        shift = thousandths.bit_length() - 4
+        self._buckets[shift * _STEPS_PER_OCTAVE + (thousandths >> shift) - _STEPS_PER_OCTAVE] += 1
+        if value > self._max[second]:
+            self._max[second] = value
 
     def percentiles(self, now_s: float) -> tuple[float, float, float]:
         """The p50, p99 and greatest value; zeros where there was none."""
@@ -83,12 +89,6 @@ class Figures:
                     round(value, 3) if name.endswith("ms") else round(value)
                 )
         return figures
-
-
-def _bucket_of(value: float) -> int:
-    thousandths = int(value * 1000) + _STEPS_PER_OCTAVE
-    shift = thousandths.bit_length() - 4
-    return shift * _STEPS_PER_OCTAVE + (thousandths >> shift) - _STEPS_PER_OCTAVE
 
 
 def _upper_bound(bucket: int) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
-from pathlib import Path
+import os
 
 import apsw
 
@@ -28,7 +28,7 @@ class FileGuard:
 
     def __init__(self, connection: apsw.Connection, home: Home) -> None:
         self._connection = connection
-        self._identities = {path: _identity(path) for path in (home.database, home.wal)}
+        self._identities = {str(path): _identity(str(path)) for path in (home.database, home.wal)}
         self._database = home.database
         self._wal = home.wal
         self._database_bytes = home.database.stat().st_size
@@ -147,9 +147,9 @@ def _machine_was_booted(connection: apsw.Connection) -> bool:
     return before is not None and before != machine_boot_id()
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116  # Path.stat takes twice as long
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino

@@ -57,6 +57,7 @@ class OpenTransaction:
 
     def __init__(self, connection: apsw.Connection, *, rev: int, at: str, durability: str) -> None:
         self._connection = connection
+        self._cursor = connection.cursor()  # a new one for each statement takes 1 µs more
         self._at = at
         self.durability = durability
         self.rev = rev
@@ -201,7 +202,7 @@ class OpenTransaction:
         timestamp = command.timestamp or self._at
         try:
             messages.insert(
-                self._connection, id, command.session_id, command.role, command.content, timestamp
+                self._cursor, id, command.session_id, command.role, command.content, timestamp
             )
         except apsw.ConstraintError as error:
             raise self._refusal(error, f"message {id}", command.session_id) from error

@@ -137,16 +137,15 @@ class Writer:
         commands = refused = 0
         try:
             for part in parts:
-                exchange = part.exchange
-                if exchange.is_pipeline:
-                    exchange.met = durability
-                    if type(part) is Appends and self._apply_at_once(part, refusal):
-                        commands += len(part.bodies)
-                        continue
-                for item in part.items():
+                if type(part) is Appends and self._apply_at_once(part, refusal):
+                    part.exchange.met = durability
+                    commands += len(part.bodies)
+                    continue
+                for item in (part,) if type(part) is Item else part.items():
                     outcome = self._answer(item, refusal)
-                    if exchange.is_pipeline:
-                        exchange.answer(item, outcome)
+                    if item.exchange.is_pipeline:
+                        item.exchange.met = durability
+                        item.exchange.answer(item, outcome)
                     else:
                         item.outcome = outcome
                     if item.digest:

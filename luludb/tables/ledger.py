@@ -9,7 +9,8 @@ row for ever. The id of a chunk is the client's id times `SLOTS` and the slot.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from luludb.limits import KEPT_CHUNKS_MAX
 from luludb.tables import Connection
@@ -88,18 +89,14 @@ def read_chunks(connection: Connection, number: int) -> list[Chunk]:
     return [Chunk(int(id) % SLOTS, *rest) for id, *rest in rows]
 
 
-def put_chunk(
-    connection: Connection,
-    number: int,
-    slot: int,
-    *,
-    last_seq: int,
-    acked: int,
-    used_s: int,
-    replies: bytes,
-) -> None:
-    """Write a chunk into a free slot, over what was there."""
-    connection.execute(_PUT, (number * SLOTS + slot, last_seq, acked, used_s, replies))
+def put_chunks(connection: Any, rows: Iterable[tuple[int, int, int, int, bytes]]) -> None:
+    """Write chunks into free slots, over what was there.
+
+    Args:
+        connection: to the database.
+        rows: `(id, last_seq, acked, used_s, replies)` each; the id is number * SLOTS + slot.
+    """
+    connection.executemany(_PUT, rows)
 
 
 def read_replies(connection: Connection, number: int, slot: int) -> bytes:

@@ -33,4 +33,9 @@ def read_marks(connection: Connection) -> Marks:
 
 def write(connection: Connection, key: str, value: Any) -> None:
     """Set `key` to `value`."""
-    connection.execute("INSERT OR REPLACE INTO lulu_meta VALUES (?, ?)", (key, value))
+    # Not INSERT OR REPLACE, which writes the key's index anew too: a page more in each commit.
+    connection.execute(
+        "INSERT INTO lulu_meta VALUES (?, ?)"
+        " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (key, value),
+    )
