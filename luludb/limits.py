@@ -47,6 +47,7 @@ CHANGES_TRIMMED_MIN: Final = 10_000  # rows of lulu_changes that one batch may d
 
 # The daemon's waits.
 POLL_MS_MAX: Final = 3000
+LOOK_MS_MAX: Final = 0.2  # for frames that are expected at once, before the daemon sleeps
 FRAMES_WERE_WAITING_MS_MAX: Final = 0.1  # a poll that takes longer had to wait for the first frame
 LOCK_WAIT_MS_MAX: Final = 5000  # for a foreign writer's lock: busy_timeout
 LOCK_RETRY_MS_MAX: Final = 20

@@ -36,6 +36,7 @@ from luludb.limits import (
     FRAMES_WERE_WAITING_MS_MAX,
     GUARD_S,
     HOUSEKEEPING_S,
+    LOOK_MS_MAX,
     POLL_MS_MAX,
     STOP_DRAIN_MS_MAX,
     STOP_QUIET_MS,
@@ -179,13 +180,19 @@ class Daemon:
 
     def _turn_until_stopped(self, sockets: Sockets) -> None:
         guard_s = housekeeping_s = self._started_s
+        look_ms = 0.0
         while not self._stop.requested:
             before_s = time.monotonic()
-            if sockets.wait(POLL_MS_MAX):
-                self._note_queue_wait(before_s, time.monotonic())
+            if sockets.wait(POLL_MS_MAX, look_ms=look_ms):
+                now_s = time.monotonic()
+                # Where the last frames came soon, the next ones will, and to be woken for them
+                # takes longer than to look for them.
+                look_ms = LOOK_MS_MAX if now_s - before_s < LOOK_MS_MAX / 1000 else 0.0
+                self._note_queue_wait(before_s, now_s)
                 self._turn(sockets)
             else:
                 self._drained_s = time.monotonic()  # nothing waited until now
+                look_ms = 0.0
             now_s = time.monotonic()
             if now_s >= guard_s:
                 guard_s = now_s + GUARD_S

@@ -61,8 +61,18 @@ class Sockets:
         for each in (self._router, self._changes, self._monitor, self._wakeup):
             self._poller.register(each, zmq.POLLIN)
 
-    def wait(self, timeout_ms: int) -> bool:
-        """Wait until something happens. Returns whether frames are there."""
+    def wait(self, timeout_ms: int, *, look_ms: float = 0.0) -> bool:
+        """Wait until something happens. Returns whether frames are there.
+
+        Args:
+            timeout_ms: at most that long.
+            look_ms: how long of it to look for frames again and again before going to sleep.
+        """
+        until_s = time.monotonic() + look_ms / 1000
+        while time.monotonic() < until_s:
+            if int(self._router.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                timeout_ms = 0
+                break
         events = dict(self._poller.poll(timeout_ms))
         if self._changes in events:
             self._count_subscriptions()

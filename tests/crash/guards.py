@@ -223,7 +223,7 @@ GUARDS = (
     Guard(
         "what a frame holds is looked at before it is used",
         "luludb/wire.py",
-        "[*map(type, elements)] == _REQUEST_TYPES",
+        "[*map(type, elements[:6])] == _REQUEST_TYPES",
         "True",
         "tests/fuzz/test_fuzz_wire.py::test_a_request_with_one_element_of_any_kind_gets_one_answer",
     ),
