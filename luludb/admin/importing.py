@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from luludb.admin.rows import COLUMNS_OF_MESSAGE, COLUMNS_OF_SESSION, Refusal, Row
+from luludb.admin.chunks import Chunk, chunks_of
+from luludb.admin.kept import is_same, kept_of, same_lines
+from luludb.admin.rows import CREATE, Refusal, Row
 from luludb.errors import AlreadyExists, InvalidRequest, LuludbError, NotFound, TooLarge, UnknownOp
-from luludb.limits import (
-    IMPORT_CHUNK_CHARACTERS_MAX,
-    IMPORT_CHUNK_ROWS_MAX,
-    LINES_SHOWN_MAX,
-)
-from luludb.model import Message, Session
-from luludb.times import canonical_time
-
-if TYPE_CHECKING:
-    from luludb_client import Client
+from luludb.home import Home
+from luludb.limits import LINES_SHOWN_MAX
+from luludb_client.line import Command
+from luludb_client.link import Link
+from luludb_client.operations import Operation, check_timeout, make_command
+from luludb_client.replica import Replica
 
 # An answer that refuses this row, now and whenever it is sent again. Everything else, as a
 # daemon that is gone or a full disk, ends the import.
@@ -32,10 +32,6 @@ _REFUSING_CODES: Final = frozenset(
         LuludbError.code,
     }
 )
-
-
-# The shortest first: in this order the daemon makes its digest of a transaction.
-_COLUMNS_OF_APPEND: Final = tuple(sorted(COLUMNS_OF_MESSAGE, key=len))
 
 
 @dataclass(slots=True)
@@ -65,12 +61,25 @@ class Summary:
             "messages_added": self.messages_added,
             "skipped": self.skipped,
             "conflicts": self.conflicts,
-            "refused": [asdict(refusal) for refusal in self.refused],
+            "refused": [refusal._asdict() for refusal in self.refused],
         }
 
 
+@contextmanager
+def open_import(home: Home, timeout_s: float) -> Iterator[Import]:
+    """An import into `home`; no answer of its daemon is waited for longer than `timeout_s`."""
+    timeout_s = check_timeout(timeout_s)
+    link = Link(home)
+    replica = Replica(home, timeout_s)
+    try:
+        yield Import(link, replica, timeout_s)
+    finally:
+        link.close(timeout_s)
+        replica.close()
+
+
 class Import:
-    """Rows on their way: one transaction of them is with the daemon while the next is read.
+    """Rows on their way: one transaction of them is with the daemon while the next is made ready.
 
     A transaction that is refused is sent again row by row, before anything that comes behind it,
     so each session's messages keep their order. It can be repeated: what is there is skipped.
@@ -79,11 +88,12 @@ class Import:
         summary: what became of the rows that are settled; right also after an error.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, link: Link, replica: Replica, timeout_s: float) -> None:
         self.summary = Summary()
-        self._client = client
-        self._next = _Chunk()
-        self._sent = _Chunk()
+        self._link = link
+        self._replica = replica
+        self._timeout_s = timeout_s
+        self._sent: Chunk | None = None
         self._body: Future[dict[str, Any]] | None = None  # of the transaction that was sent
         self._looks_first = False
 
@@ -93,59 +103,75 @@ class Import:
         Raises:
             LuludbError: the import cannot go on, as without a daemon, or on a full disk.
         """
-        for row in rows:
-            self._take(row)
-            if self._next.is_full():
-                self._settle_sent()
-                self._send_next()
+        for chunk in chunks_of(rows):
+            if self._looks_first:
+                self._leave_out_same(chunk)
+            # Packed before the wait, so that the daemon has no longer to wait than a round trip.
+            chunk.pack()
+            self._settle_sent()
+            self._send(chunk)
         self._settle_sent()
-        self._send_next()
-        self._settle_sent()
 
-    def _take(self, row: Row | Refusal) -> None:
-        if isinstance(row, Row) and self._looks_first and self._is_there(row):
-            self._next.entries.append(_There(row.line))
-        else:
-            self._next.add(row)
+    def _leave_out_same(self, chunk: Chunk) -> None:
+        same = same_lines(self._replica, chunk.rows)
+        chunk.leave_out(same)
+        self._looks_first = bool(same)
 
-    def _is_there(self, row: Row) -> bool:
-        kept = _kept(self._client, row.content)
-        # Where rows begin to be missing a look at each would double the work.
-        self._looks_first = kept is not None
-        return kept is not None and _are_same(row.content, kept)
-
-    def _send_next(self) -> None:
-        self._sent, self._next = self._next, _Chunk()
-        commands = [_command(row) for row in self._sent.rows()]
-        if commands:
-            self._body = _submit(self._client, "transaction", {"commands": commands})
+    def _send(self, chunk: Chunk) -> None:
+        self._sent = chunk
+        if chunk.content is not None:
+            command = Command(
+                chunk.content,
+                now_s=time.monotonic(),
+                timeout_s=self._timeout_s,
+                count=len(chunk.rows),
+            )
+            self._body = self._link.submit(command)
 
     def _settle_sent(self) -> None:
+        chunk, self._sent = self._sent, None
         body, self._body = self._body, None
-        chunk, self._sent = self._sent, _Chunk()
-        is_added = body is not None and _is_done(body)
-        alone = {} if is_added else self._send_alone(chunk)
+        if chunk is None:
+            return
+        if body is not None and _is_done(body):
+            self._count(chunk)
+        else:
+            self._settle_alone(chunk)
+
+    def _count(self, chunk: Chunk) -> None:
+        """Count a chunk whose rows were all added."""
+        sessions = chunk.count_sessions()
+        refused = [entry for entry in chunk.entries if isinstance(entry, Refusal)]
+        self.summary.sessions_added += sessions
+        self.summary.messages_added += len(chunk.rows) - sessions
+        self.summary.skipped += len(chunk.entries) - len(chunk.rows) - len(refused)
+        self.summary.refused += refused
+        self.summary.line = chunk.entries[-1].line
+
+    def _settle_alone(self, chunk: Chunk) -> None:
+        """Send each row of a chunk as a command of its own, in order."""
+        bodies = {row.line: self._submit(row) for row in chunk.rows}
         for entry in chunk.entries:
-            match entry:
-                case Refusal():
-                    self.summary.refused.append(entry)
-                case _There():
-                    self.summary.skipped += 1
-                case Row() if is_added:
-                    self._count(entry)
-                case Row():
-                    self._settle(entry, alone[entry.line])
+            if isinstance(entry, Refusal):
+                self.summary.refused.append(entry)
+            elif entry.line in bodies:
+                self._settle(entry, bodies[entry.line])
+            else:
+                self.summary.skipped += 1
             self.summary.line = entry.line
 
-    def _send_alone(self, chunk: _Chunk) -> dict[int, Future[dict[str, Any]]]:
-        """Each row of a chunk as a command of its own, in order; the futures by line."""
-        return {row.line: _submit(self._client, *_command(row)) for row in chunk.rows()}
-
-    def _count(self, row: Row) -> None:
-        if isinstance(row.content, Session):
-            self.summary.sessions_added += 1
-        else:
-            self.summary.messages_added += 1
+    def _submit(self, row: Row) -> Future[dict[str, Any]]:
+        """The future of a row's own command; one that failed already where it cannot be sent."""
+        operation = Operation(row.op, row.args, dict)
+        try:
+            command = make_command(
+                operation, durability=None, now_s=time.monotonic(), timeout_s=self._timeout_s
+            )
+            return self._link.submit(command)
+        except LuludbError as error:
+            failed: Future[dict[str, Any]] = Future()
+            failed.set_exception(error)
+            return failed
 
     def _settle(self, row: Row, body: Future[dict[str, Any]]) -> None:
         try:
@@ -155,12 +181,15 @@ class Import:
                 raise
             self._judge(row, error)
         else:
-            self._count(row)
+            if row.op == CREATE:
+                self.summary.sessions_added += 1
+            else:
+                self.summary.messages_added += 1
 
     def _judge(self, row: Row, error: LuludbError) -> None:
         """Tell a row that is there already from a conflict and from one that is refused."""
-        kept = _kept(self._client, row.content)
-        if kept is not None and _are_same(row.content, kept):
+        kept = kept_of(self._replica, row)
+        if kept is not None and is_same(row, kept):
             self.summary.skipped += 1
             # An import that is repeated meets what it added: no need to send all of it again.
             self._looks_first = True
@@ -172,53 +201,8 @@ class Import:
             self.summary.refused.append(Refusal(row.line, error.code, error.message))
 
 
-class _There(NamedTuple):
-    """The line of a row that was found there, and the same, before it was sent."""
-
-    line: int
-
-
-class _Chunk:
-    """Lines in their order, those of one transaction: rows to add, and what else was found."""
-
-    def __init__(self) -> None:
-        self.entries: list[Row | _There | Refusal] = []
-        self._characters = 0
-
-    def add(self, entry: Row | Refusal) -> None:
-        self.entries.append(entry)
-        if isinstance(entry, Row) and isinstance(entry.content, Message):
-            self._characters += len(entry.content.content)
-
-    def rows(self) -> list[Row]:
-        return [entry for entry in self.entries if isinstance(entry, Row)]
-
-    def is_full(self) -> bool:
-        return (
-            len(self.entries) >= IMPORT_CHUNK_ROWS_MAX
-            or self._characters >= IMPORT_CHUNK_CHARACTERS_MAX
-        )
-
-
-def _command(row: Row) -> tuple[str, dict[str, Any]]:
-    content = row.content
-    if isinstance(content, Session):
-        return "session.create", _columns(content, COLUMNS_OF_SESSION)
-    return "message.append", _columns(content, _COLUMNS_OF_APPEND)
-
-
-def _submit(client: Client, op: str, args: dict[str, Any]) -> Future[dict[str, Any]]:
-    """The future of a command; one that failed already where it cannot be sent."""
-    try:
-        return client.submit(op, **args)
-    except LuludbError as error:
-        failed: Future[dict[str, Any]] = Future()
-        failed.set_exception(error)
-        return failed
-
-
 def _is_done(body: Future[dict[str, Any]]) -> bool:
-    """Whether a transaction was applied; not where one of its rows, or its size, was refused."""
+    """Whether a transaction was applied; not where one of its rows was refused."""
     try:
         body.result()
     except LuludbError as error:
@@ -226,39 +210,3 @@ def _is_done(body: Future[dict[str, Any]]) -> bool:
             raise
         return False
     return True
-
-
-def _columns(content: Session | Message, columns: tuple[str, ...]) -> dict[str, str]:
-    # dataclasses.asdict does the same in ten times the time.
-    return {column: getattr(content, column) for column in columns}
-
-
-def _kept(client: Client, content: Session | Message) -> Session | Message | None:
-    """The row of the same id, or None; no row has an id that cannot be asked for."""
-    try:
-        if isinstance(content, Session):
-            return client.get_session(content.id)
-        return client.get_message(content.id)
-    except InvalidRequest:
-        return None
-
-
-def _are_same(given: Session | Message, kept: Session | Message) -> bool:
-    return given == kept or _with_canonical_times(given) == _with_canonical_times(kept)
-
-
-def _with_canonical_times(content: Session | Message) -> Session | Message:
-    match content:
-        case Session(created_at=created_at, updated_at=updated_at):
-            return replace(
-                content, created_at=_canonical(created_at), updated_at=_canonical(updated_at)
-            )
-        case Message(timestamp=timestamp):
-            return replace(content, timestamp=_canonical(timestamp))
-
-
-def _canonical(time: str) -> str:
-    try:
-        return canonical_time(time)
-    except InvalidRequest:  # a row from before luludb keeps the time it has
-        return time

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from io import BufferedIOBase
 from typing import Any, Final
 
-from luludb.admin.rows import Refusal, Row, described, message_from, session_from
+from luludb.admin.rows import Refusal, Row, described, message_row, session_row
 from luludb.errors import InvalidRequest, LuludbError, TooLarge
 from luludb.limits import IMPORT_LINE_BYTES_MAX
 from luludb.model import Message, Session
@@ -72,26 +72,25 @@ def row_line(row: Session | Message) -> bytes:
 def _row(number: int, line: bytes) -> Row | Refusal:
     try:
         values = _decode(line)
-        match values.pop("type", None):
-            case "session":
-                return Row(number, session_from(values))
-            case "message":
-                return Row(number, message_from(values))
-            case None:
-                raise InvalidRequest('line has no "type"; allowed are "session" and "message"')
-            case other:
-                raise InvalidRequest(
-                    f'type is {described(other)}; allowed are "session" and "message"'
-                )
+        kind = values.pop("type", None)
+        if kind == "message":
+            return message_row(number, values)
+        if kind == "session":
+            return session_row(number, values)
+        if kind is None:
+            raise InvalidRequest('line has no "type"; allowed are "session" and "message"')
+        raise InvalidRequest(f'type is {described(kind)}; allowed are "session" and "message"')
     except LuludbError as error:
         return Refusal(number, error.code, error.message)
 
 
 def _decode(line: bytes) -> dict[str, Any]:
     try:
-        values = json.loads(line.decode())
+        text = line.decode()
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"line is not UTF-8: {error.reason} at byte {error.start}") from error
+    try:
+        values = _parsed(text)
     except json.JSONDecodeError as error:
         raise InvalidRequest(f"line is not JSON: {error.msg} at character {error.pos}") from error
     except (ValueError, RecursionError) as error:
@@ -99,6 +98,16 @@ def _decode(line: bytes) -> dict[str, Any]:
     if type(values) is not dict:
         raise InvalidRequest(f"line is {described(values)}; it must be an object")
     return values
+
+
+def _parsed(text: str) -> Any:
+    # json.loads takes 2.0 µs for a message of 60 characters and raw_decode 1.2, but it takes no
+    # space before a value and does not look at what is behind it.
+    try:
+        value, end = _decode_beginning(text)
+    except json.JSONDecodeError:
+        return json.loads(text)
+    return json.loads(text) if text[end:].strip(_SPACE) else value
 
 
 def _skip_line(stream: BufferedIOBase, part_bytes_max: int) -> int:
@@ -111,4 +120,6 @@ def _skip_line(stream: BufferedIOBase, part_bytes_max: int) -> int:
     return count
 
 
+_SPACE: Final = " \t\r\n"  # RFC 8259, section 2
+_decode_beginning: Final = json.JSONDecoder().raw_decode
 _encode: Final = json.JSONEncoder(ensure_ascii=False).encode

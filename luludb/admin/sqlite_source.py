@@ -13,8 +13,8 @@ from luludb.admin.rows import (
     COLUMNS_OF_SESSION,
     Refusal,
     Row,
-    message_from,
-    session_from,
+    message_row,
+    session_row,
 )
 from luludb.errors import InvalidRequest
 from luludb.limits import READ_BUSY_TIMEOUT_MS
@@ -101,8 +101,8 @@ def _all_values(connection: sqlite3.Connection) -> Iterator[tuple[str, dict[str,
 def _row(line: int, kind: str, values: dict[str, Any]) -> Row | Refusal:
     try:
         if kind == "session":
-            return Row(line, session_from(values))
-        return Row(line, message_from(values))
+            return session_row(line, values)
+        return message_row(line, values)
     except InvalidRequest as error:
         return Refusal(line, error.code, error.message)
 

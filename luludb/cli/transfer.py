@@ -34,12 +34,11 @@ def import_file(target: Target, *, file: str, as_json: bool) -> int:
     there already is skipped, so an import can be repeated. A line that is not valid is refused
     with its number, and the rest is added; the command then ends with 1.
     """
-    from luludb.admin.importing import Import
+    from luludb.admin.importing import open_import
     from luludb.admin.source import open_source
 
     started_s = time.monotonic()
-    with target.client() as client, open_source(file) as source:
-        running = Import(client)
+    with open_import(target.home, target.timeout_s) as running, open_source(file) as source:
         rows = tracked(
             source.rows, verb="importing", noun="rows", total=source.total, done=source.done
         )

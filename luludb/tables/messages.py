@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from luludb.model import Message
@@ -50,6 +50,13 @@ def get(connection: Connection, id: str) -> Message | None:
     """The message of that id, or None."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM messages WHERE id = ?", (id,)).fetchone()
     return None if row is None else Message(*row)
+
+
+def get_several(connection: Connection, ids: Sequence[str]) -> list[Message]:
+    """Those messages of `ids` that there are, in any order. SQLite takes 999 ids at the least."""
+    marks = ",".join("?" * len(ids))
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM messages WHERE id IN ({marks})", ids)
+    return [Message(*row) for row in rows.fetchall()]
 
 
 def place(connection: Connection, id: str, session_id: str) -> int | None:

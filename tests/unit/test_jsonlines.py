@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -27,6 +28,11 @@ MESSAGE = Message(
     content='two\nlines, "quotes", é, \u2028 and \0',
     timestamp="2026-01-02T03:04:05.000006+00:00",
 )
+
+
+def row(line: int, content: Session | Message) -> Row:
+    op = "session.create" if isinstance(content, Session) else "message.append"
+    return Row(line, op, asdict(content))
 
 
 def session_object(**changes: object) -> dict[str, object]:
@@ -64,23 +70,23 @@ def test_a_row_that_is_written_and_read_is_the_same(name, content):
 
     rows = read(row_line(session) + row_line(message))
 
-    assert rows == [Row(1, session), Row(2, message)]
+    assert rows == [row(1, session), row(2, message)]
 
 
 def test_blank_lines_are_passed_over_and_counted():
     rows = read(b"\n  \r\n" + row_line(SESSION) + b"\n" + row_line(MESSAGE))
 
-    assert rows == [Row(3, SESSION), Row(5, MESSAGE)]
+    assert rows == [row(3, SESSION), row(5, MESSAGE)]
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_tolerated():
     line = b"\xef\xbb\xbf" + row_line(SESSION).rstrip(b"\n") + b"\r\n"
 
-    assert read(line) == [Row(1, SESSION)]
+    assert read(line) == [row(1, SESSION)]
 
 
 def test_the_last_line_needs_no_line_feed():
-    assert read(row_line(SESSION).rstrip(b"\n")) == [Row(1, SESSION)]
+    assert read(row_line(SESSION).rstrip(b"\n")) == [row(1, SESSION)]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +121,7 @@ def test_a_line_that_holds_no_row_is_refused_and_the_next_one_read(line, words):
     assert isinstance(first, Refusal)
     assert (first.line, first.code) == (1, "invalid")
     assert words in first.message
-    assert second == Row(2, MESSAGE)
+    assert second == row(2, MESSAGE)
 
 
 def test_a_refusal_quotes_no_more_than_an_excerpt():
@@ -131,7 +137,7 @@ def test_a_line_that_is_too_long_is_refused_and_the_next_one_read():
     first, second = read(lines, line_bytes_max=400)
 
     assert first == Refusal(1, "too_large", "line has 1001 bytes; the most is 400")
-    assert second == Row(2, MESSAGE)
+    assert second == row(2, MESSAGE)
 
 
 def test_a_packed_file_that_was_cut_off_ends_in_a_refusal():

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import asdict
 
 import pytest
 
@@ -46,6 +47,12 @@ def message(id, session_id, content="hello"):
     return (id, session_id, "user", content, TIME)
 
 
+def row(line, columns):
+    if len(columns) == 6:
+        return Row(line, "session.create", asdict(Session(*columns)))
+    return Row(line, "message.append", asdict(Message(*columns)))
+
+
 def read(path):
     with closing(open_sqlite(path)) as connection:
         return list(read_rows(connection))
@@ -65,12 +72,12 @@ def test_sessions_come_in_rowid_order_each_followed_by_its_messages(path):
     rows = read(path)
 
     assert rows == [
-        Row(1, Session(*session("z"))),
-        Row(2, Message(*message("2", "z"))),
-        Row(3, Message(*message("1", "z"))),
-        Row(4, Session(*session("a"))),
-        Row(5, Message(*message("3", "a"))),
-        Row(6, Session(*session("m"))),
+        row(1, session("z")),
+        row(2, message("2", "z")),
+        row(3, message("1", "z")),
+        row(4, session("a")),
+        row(5, message("3", "a")),
+        row(6, session("m")),
     ]
 
 
@@ -78,8 +85,8 @@ def test_messages_without_their_session_come_last(path):
     insert(path, message("lost", "nowhere"), session("a"))
 
     assert read(path) == [
-        Row(1, Session(*session("a"))),
-        Row(2, Message(*message("lost", "nowhere"))),
+        row(1, session("a")),
+        row(2, message("lost", "nowhere")),
     ]
 
 
@@ -105,7 +112,7 @@ def test_a_value_that_is_no_text_refuses_its_row_alone(path, content):
     assert isinstance(second, Refusal)
     assert (second.line, second.code) == (2, "invalid")
     assert "content" in second.message
-    assert third == Row(3, Message(*message("2", "a")))
+    assert third == row(3, message("2", "a"))
 
 
 def test_a_text_that_is_not_utf_8_refuses_its_row_alone(path):
@@ -116,7 +123,7 @@ def test_a_text_that_is_not_utf_8_refuses_its_row_alone(path):
     _, second, third = read(path)
 
     assert isinstance(second, Refusal)
-    assert third == Row(3, Message(*message("2", "a")))
+    assert third == row(3, message("2", "a"))
 
 
 def test_a_file_without_the_tables_is_refused_whole(tmp_path):

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -26,7 +26,7 @@ from luludb.limits import (
     RETRY_PAUSE_S_MIN,
 )
 from luludb.model import Change, Message, Session
-from luludb.tables import changes, messages, sessions
+from luludb.tables import Connection, changes, messages, sessions
 from luludb_client.channel import start_advice
 from luludb_client.look import Look, read_look
 from luludb_client.operations import check_text
@@ -63,6 +63,22 @@ class Replica:
         """The message of that id, or None."""
         check_text("id", id)
         return self._read(lambda connection: messages.get(connection, id))
+
+    def sessions_of(self, ids: Sequence[str]) -> list[Session]:
+        """Those sessions of `ids` that there are."""
+        return [
+            session
+            for page in _pages_of(ids)
+            for session in self._read(_several_reader(sessions.get_several, page))
+        ]
+
+    def messages_of(self, ids: Sequence[str]) -> list[Message]:
+        """Those messages of `ids` that there are."""
+        return [
+            message
+            for page in _pages_of(ids)
+            for message in self._read(_several_reader(messages.get_several, page))
+        ]
 
     def list_sessions(
         self, *, status: str | None, working_dir: str | None, limit: int, after: str | None
@@ -315,6 +331,16 @@ def _sessions_reader(
     return lambda connection: sessions.page_in_rowid_order(
         connection, after_rowid=place, limit=READ_PAGE_ROWS_MAX
     )
+
+
+def _pages_of(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[at : at + READ_PAGE_ROWS_MAX] for at in range(0, len(ids), READ_PAGE_ROWS_MAX))
+
+
+def _several_reader(
+    read: Callable[[Connection, Sequence[str]], list[Result]], ids: Sequence[str]
+) -> Callable[[sqlite3.Connection], list[Result]]:
+    return lambda connection: read(connection, ids)
 
 
 def _check_count(name: str, value: Any) -> None:
