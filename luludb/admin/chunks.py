@@ -38,6 +38,7 @@ class Chunk:
 
     def pack(self) -> None:
         """Make `content`."""
+        self.content = None
         if not self.rows:
             return
         commands = [row[1:] for row in self.rows]

@@ -104,18 +104,23 @@ class Import:
             LuludbError: the import cannot go on, as without a daemon, or on a full disk.
         """
         for chunk in chunks_of(rows):
-            if self._looks_first:
-                self._leave_out_same(chunk)
-            # Packed before the wait, so that the daemon has no longer to wait than a round trip.
-            chunk.pack()
+            # Ready before the wait, so that the daemon has no longer to wait than a round trip.
+            has_looked = self._make_ready(chunk)
             self._settle_sent()
+            if self._looks_first and not has_looked:
+                self._make_ready(chunk)
             self._send(chunk)
         self._settle_sent()
 
-    def _leave_out_same(self, chunk: Chunk) -> None:
-        same = same_lines(self._replica, chunk.rows)
-        chunk.leave_out(same)
-        self._looks_first = bool(same)
+    def _make_ready(self, chunk: Chunk) -> bool:
+        """Pack what is to be sent of a chunk. Returns whether what is there was left out."""
+        looks_first = self._looks_first
+        if looks_first:
+            same = same_lines(self._replica, chunk.rows)
+            chunk.leave_out(same)
+            self._looks_first = bool(same)
+        chunk.pack()
+        return looks_first
 
     def _send(self, chunk: Chunk) -> None:
         self._sent = chunk

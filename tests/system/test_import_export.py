@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 
+from luludb.limits import IMPORT_CHUNK_ROWS_MAX
 from tests.system.command_line import luludb
 
 TIME = "2026-01-02T03:04:05.000006+00:00"
@@ -42,6 +43,10 @@ def exported(home, *args):
     result = luludb(home, "export", *args)
     assert result.returncode == 0, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def status(home):
+    return json.loads(luludb(home, "status", "--json").stdout)
 
 
 def test_real_transcripts_come_out_as_they_went_in(home, data_directory):
@@ -278,3 +283,59 @@ def test_a_sqlite_file_is_imported(home, tmp_path):
         (5, "not_found")
     ]
     assert [item["id"] for item in exported(home)] == ["z", "1", "a", "2"]
+
+
+def test_messages_keep_their_order_around_a_line_that_is_refused(home):
+    ids = [f"m{number}" for number in range(3000)]
+    rows = [message(id, "s1") for id in ids]
+    rows[500] = message("m500", "nowhere")
+
+    code, summary = imported(home, "-", stdin=lines(session("s1"), *rows))
+
+    assert (code, summary["messages_added"]) == (1, 2999)
+    assert [(refusal["line"], refusal["code"]) for refusal in summary["refused"]] == [
+        (502, "not_found")
+    ]
+    ids.remove("m500")
+    assert [item["id"] for item in exported(home)] == ["s1", *ids]
+
+
+def test_an_import_that_was_cut_off_goes_on_when_it_is_repeated(home):
+    data = [session("s1"), *(message(f"m{number}", "s1") for number in range(3000))]
+    imported(home, "-", stdin=lines(*data[:1500]))
+
+    code, summary = imported(home, "-", stdin=lines(*data))
+
+    assert code == 0
+    assert (summary["skipped"], summary["messages_added"]) == (1500, 1501)
+    assert exported(home) == data
+
+
+def test_an_import_that_is_repeated_does_not_send_all_of_it_again(home):
+    data = lines(session("s1"), *(message(f"m{number}", "s1") for number in range(3000)))
+    imported(home, "-", stdin=data)
+    before = status(home)["commands_total"]
+
+    _, summary = imported(home, "-", stdin=data)
+
+    assert summary["skipped"] == 3001
+    assert status(home)["commands_total"] - before <= 1 + IMPORT_CHUNK_ROWS_MAX
+
+
+def test_a_large_message_among_others_is_added_in_its_place(home):
+    large = message("m2", "s1", content="é" * 5_000_000)
+
+    code, summary = imported(
+        home, "-", stdin=lines(session("s1"), message("m1", "s1"), large, message("m3", "s1"))
+    )
+
+    assert (code, summary["messages_added"]) == (0, 3)
+    assert [item["id"] for item in exported(home)] == ["s1", "m1", "m2", "m3"]
+
+
+def test_half_of_a_surrogate_pair_in_an_id_refuses_its_line(home):
+    code, summary = imported(home, "-", stdin=lines(session("s\ud800"), session("s2")))
+
+    assert code == 1
+    assert [refusal["line"] for refusal in summary["refused"]] == [1]
+    assert summary["sessions_added"] == 1

@@ -85,6 +85,13 @@ def test_a_byte_order_mark_and_windows_line_ends_are_tolerated():
     assert read(line) == [row(1, SESSION)]
 
 
+@pytest.mark.parametrize("space", [b" ", b"\t", b"\r", b" \t "])
+def test_space_before_and_behind_an_object_is_passed_over(space):
+    line = space + row_line(MESSAGE).rstrip(b"\n") + space + b"\n"
+
+    assert read(line) == [row(1, MESSAGE)]
+
+
 def test_the_last_line_needs_no_line_feed():
     assert read(row_line(SESSION).rstrip(b"\n")) == [row(1, SESSION)]
 
