@@ -74,6 +74,19 @@ def test_a_time_with_an_offset_becomes_utc(given, canonical):
         "2026-01-02T03:04:05Z\n",
         "２０２６-01-02T03:04:05Z",
         "2026-01-02T03:04:05.000006+00:00Z",
+        "2026-02-29T03:04:05.000006+00:00",
+        "2026-02-30T03:04:05.000006+00:00",
+        "2026-04-31T03:04:05.000006+00:00",
+        "2026-11-31T03:04:05.000006+00:00",
+        "2026-00-01T03:04:05.000006+00:00",
+        "2026-01-00T03:04:05.000006+00:00",
+        "2026-01-32T03:04:05.000006+00:00",
+        "2026-13-01T03:04:05.000006+00:00",
+        "2026-01-02T24:04:05.000006+00:00",
+        "2026-01-02T03:60:05.000006+00:00",
+        "2026-01-02T03:04:60.000006+00:00 ",
+        "0000-01-01T00:00:00.000000+00:00",
+        "2026-01-02T03:04:05.000006+00:00\n",
         "2026-01-02T03:04:05.00000６+00:00",
     ],
 )
@@ -93,6 +106,26 @@ def test_any_moment_stays_the_same_moment(moment, offset_minutes):
 
     assert CANONICAL.fullmatch(found)
     assert datetime.fromisoformat(found) == moment
+
+
+@given(st.datetimes() | st.dates().map(lambda day: datetime(day.year, day.month, day.day)))
+def test_a_canonical_time_stays_as_it_is(moment):
+    text = moment.replace(tzinfo=UTC).isoformat(timespec="microseconds")
+
+    assert canonical_time(text) == text
+
+
+def test_each_day_of_a_leap_year_and_no_other_is_a_day():
+    for month in range(14):
+        for day in range(34):
+            text = f"2024-{month:02d}-{day:02d}T00:00:00.000000+00:00"
+            try:
+                datetime.fromisoformat(text)
+            except ValueError:
+                with pytest.raises(InvalidRequest):
+                    canonical_time(text)
+            else:
+                assert canonical_time(text) == text
 
 
 @given(st.text(max_size=40) | st.from_regex(r"[0-9TtZz:+. -]{0,40}"))
