@@ -7,6 +7,7 @@ characters, times, unknown keys. What it returns needs no further look.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from luludb.appends import (
@@ -18,6 +19,7 @@ from luludb.appends import (
 )
 from luludb.errors import InvalidRequest, LuludbError, TooLarge, UnknownOp
 from luludb.limits import (
+    AT_ONCE_COMMANDS_MIN,
     FRAME_COMMANDS_MAX,
     ID_CHARACTERS_MAX,
     LABEL_CHARACTERS_MAX,
@@ -80,13 +82,12 @@ SingleCommand = (
 
 
 class Transaction(NamedTuple):
-    """Commands that are applied together or not at all."""
+    """Commands that are applied together or not at all. `AppendMessages` stands for several."""
 
-    commands: tuple[SingleCommand, ...]
+    commands: tuple[SingleCommand | AppendMessages, ...]
 
 
-Command = SingleCommand | Transaction | AppendMessages
-"""`AppendMessages` is a transaction of appends and of nothing else."""
+Command = SingleCommand | Transaction
 
 
 def parse_command(op: str, args: Mapping[Any, Any]) -> Command:
@@ -223,23 +224,38 @@ def _delete_message(args: Mapping[Any, Any]) -> DeleteMessage:
     return DeleteMessage(_id(args, "id"))
 
 
-def _transaction(args: Mapping[Any, Any]) -> Transaction | AppendMessages:
+def _transaction(args: Mapping[Any, Any]) -> Transaction:
     _check_keys(args, ("commands",))
     elements = _list(args, TRANSACTION_COMMANDS_MAX)
     appends = plain_appends(elements)
     if appends is not None:
-        return appends
-    commands = []
-    for index, element in enumerate(elements):
-        op, inner = _pair(element, index)
-        if op in (TRANSACTION, PIPELINE) or op in CONTROL_OPS:
-            raise InvalidRequest(f"a transaction holds no {op}", index=index)
-        try:
-            commands.append(parse_command(op, inner))
-        except LuludbError as error:
-            error.details["index"] = index
-            raise
-    return Transaction(tuple(commands))  # type: ignore[arg-type]  # no transaction among them
+        return Transaction((appends,))
+    commands: list[Any] = []
+    index = 0
+    for is_append, group in groupby(elements, _is_append):
+        run = [*group]
+        appends = plain_appends(run) if is_append and len(run) >= AT_ONCE_COMMANDS_MIN else None
+        if appends is not None:
+            commands.append(appends)
+        else:
+            commands += [_inner(element, at) for at, element in enumerate(run, index)]
+        index += len(run)
+    return Transaction(tuple(commands))
+
+
+def _is_append(element: Any) -> bool:
+    return type(element) is list and len(element) == 2 and element[0] == APPEND
+
+
+def _inner(element: Any, index: int) -> Command:
+    op, inner = _pair(element, index)
+    if op in (TRANSACTION, PIPELINE) or op in CONTROL_OPS:
+        raise InvalidRequest(f"a transaction holds no {op}", index=index)
+    try:
+        return parse_command(op, inner)
+    except LuludbError as error:
+        error.details["index"] = index
+        raise
 
 
 _PARSERS: Final[Mapping[str, Callable[[Mapping[Any, Any]], Command]]] = {

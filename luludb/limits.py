@@ -10,6 +10,7 @@ TRANSPORT_FRAME_BYTES_MAX: Final = 17 * 1024 * 1024  # above this ZeroMQ drops t
 FRAME_COMMANDS_MAX: Final = 10_000  # those inside transactions counted
 TRANSACTION_COMMANDS_MAX: Final = 10_000
 PIPELINE_COMMANDS_MAX: Final = 256
+AT_ONCE_COMMANDS_MIN: Final = 4  # of a run in a transaction; fewer are looked at one by one
 CONTAINER_ELEMENTS_MAX: Final = 65_536  # of any list or map in a frame
 CONTAINERS_MAX: Final = 100_000  # lists and maps in a frame; 10,000 commands have 20,002
 NESTING_DEPTH_MAX: Final = 32  # maps and lists inside args that are looked at by recursion

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import repeat
 from typing import Any
 
@@ -106,14 +106,10 @@ class OpenTransaction:
         Raises:
             BatchLost, StorageFailed: as `apply` does.
         """
-        self._connection.execute("SAVEPOINT command")
-        revs = self._append_at_once(appends)
-        if revs is None:
-            self._connection.execute("ROLLBACK TO command")
-        self._connection.execute("RELEASE command")
+        revs = self._append_all(appends)
         if revs is None:
             return None
-        timestamp, durability = self._at, self.durability
+        durability = self.durability
         return [
             encode_body(
                 {
@@ -127,60 +123,69 @@ class OpenTransaction:
                     "durability": durability,
                 }
             )
-            for rev, id, session_id, role in zip(
-                revs, appends.ids, appends.session_ids, appends.roles, strict=True
+            for rev, id, session_id, role, timestamp in zip(
+                revs,
+                appends.ids,
+                appends.session_ids,
+                appends.roles,
+                self._timestamps(appends),
+                strict=True,
             )
         ]
 
-    def _append_at_once(self, appends: AppendMessages) -> range | None:
-        """Append with one statement, inside a savepoint. None where the caller has to undo it."""
+    def _append_all(self, appends: AppendMessages) -> range | None:
+        """Append with one statement. Returns the revs; None where one is refused and none done."""
         if schema.has_triggers(self._connection):
             return None  # which may leave a row out without a word
-        ids, session_ids, roles, contents = appends
-        count = len(ids)
+        count = len(appends.ids)
+        self._connection.execute("SAVEPOINT appends")
         try:
             messages.insert_many(
-                self._connection,
-                zip(ids, session_ids, roles, contents, repeat(self._at, count), strict=True),
+                self._connection, zip(*appends[:4], self._timestamps(appends), strict=True)
             )
         except apsw.ConstraintError:
+            self._connection.execute("ROLLBACK TO appends")
+            self._connection.execute("RELEASE appends")
             return None
+        self._connection.execute("RELEASE appends")
         revs = range(self.rev + 1, self.rev + 1 + count)
         self.rev += count
         self.changes += zip(
-            revs, repeat(APPEND, count), session_ids, ids, repeat(self._at, count), strict=True
+            revs,
+            repeat(APPEND, count),
+            appends.session_ids,
+            appends.ids,
+            repeat(self._at, count),
+            strict=True,
         )
         return revs
 
-    def _append_all(self, appends: AppendMessages) -> Body:
-        revs = self._append_at_once(appends)
-        if revs is None:
-            self._connection.execute("ROLLBACK TO command")
-            rows = zip(*appends, strict=True)
-            return self._run_each([AppendMessage(*row, timestamp=None) for row in rows])
-        results = [{"rev": rev, "id": id} for rev, id in zip(revs, appends.ids, strict=True)]
-        return {"rev": self.rev, "results": results}
+    def _timestamps(self, appends: AppendMessages) -> Iterable[str]:
+        return appends.timestamps or repeat(self._at, len(appends.ids))
 
     def _run(self, command: Command) -> Body:
-        match command:
-            case AppendMessages():
-                return self._append_all(command)
-            case Transaction():
-                return self._run_each(command.commands)
-        return self._single(command)
-
-    def _run_each(self, commands: Sequence[SingleCommand]) -> Body:
-        results = []
-        for index, single in enumerate(commands):
-            try:
-                results.append(_result(single, self._single(single)))
-            except LuludbError as error:
-                error.details["index"] = index
-                raise
-            except BatchLost as lost:
-                lost.refusal.details["index"] = index
-                raise
+        if not isinstance(command, Transaction):
+            return self._single(command)
+        results: list[Body] = []
+        for each in command.commands:
+            if not isinstance(each, AppendMessages):
+                self._add_result(results, each)
+            elif (revs := self._append_all(each)) is not None:
+                results += [{"rev": rev, "id": id} for rev, id in zip(revs, each.ids, strict=True)]
+            else:
+                for single in _one_by_one(each):
+                    self._add_result(results, single)
         return {"rev": self.rev, "results": results}
+
+    def _add_result(self, results: list[Body], single: SingleCommand) -> None:
+        try:
+            results.append(_result(single, self._single(single)))
+        except LuludbError as error:
+            error.details["index"] = len(results)
+            raise
+        except BatchLost as lost:
+            lost.refusal.details["index"] = len(results)
+            raise
 
     def _single(self, command: SingleCommand) -> Body:
         match command:
@@ -290,6 +295,11 @@ class OpenTransaction:
         # A trigger or a constraint of somebody else's, which may have rolled back more than its
         # own statement.
         raise BatchLost(LuludbError(f"the database refused it: {error}"))
+
+
+def _one_by_one(appends: AppendMessages) -> list[AppendMessage]:
+    timestamps = appends.timestamps or repeat(None, len(appends.ids))
+    return [AppendMessage(*row) for row in zip(*appends[:4], timestamps, strict=True)]
 
 
 def storage_error(error: apsw.Error) -> BatchLost | StorageFailed:

@@ -25,8 +25,10 @@ GOOD = {"id": "m", "session_id": "s", "role": "user", "content": "c\0"}
 A_TEXT = st.sampled_from(["", "s", "m", "x" * 64, "x" * 65, "x" * 128, "x" * 129, "nul\0", "🦊"])
 ANYTHING = st.one_of(A_TEXT, st.sampled_from([None, 7, b"s", ["s"], {"s": "s"}, 1.5, True]))
 A_KEY = st.sampled_from([*GOOD, "timestamp", "extra", 7])
+A_TIME = st.sampled_from([AT, "2026-01-02T04:04:05+01:00", "yesterday", ""])
 ARGS = st.one_of(
     st.just(GOOD),
+    st.fixed_dictionaries({**dict.fromkeys(GOOD, A_TEXT), "timestamp": A_TIME}),
     st.fixed_dictionaries(dict.fromkeys(GOOD, A_TEXT)),
     st.dictionaries(A_KEY, ANYTHING, max_size=5),
     ANYTHING,
@@ -49,8 +51,9 @@ def test_what_is_taken_for_plain_appends_is_that_one_by_one(elements: list[Any])
 
     if columns is not None:
         one_by_one = [parse_command(*element) for element in elements]
+        timestamps = columns.timestamps or [None] * len(elements)
         assert one_by_one == [
-            AppendMessage(*row, timestamp=None) for row in zip(*columns, strict=True)
+            AppendMessage(*row) for row in zip(*columns[:4], timestamps, strict=True)
         ]
 
 
@@ -75,7 +78,8 @@ APPENDS = st.lists(
             "session_id": st.sampled_from(["s", "s", "s", "t", "nowhere"]),
             "role": st.just("user"),
             "content": st.sampled_from(["one", "bad", ""]),
-        }
+        },
+        optional={"timestamp": st.just("2026-01-02T04:04:05+01:00")},
     ),
     min_size=1,
     max_size=8,
@@ -182,6 +186,52 @@ def test_a_transaction_of_appends_of_which_one_is_refused_leaves_nothing_and_tel
     assert after[2] == 0
     assert under_test.rows("SELECT id FROM messages") == [("a",), ("e",)]
     assert under_test.rows("SELECT rev FROM lulu_changes") == [(1,), (2,), (3,)]
+
+
+def test_runs_of_appends_between_other_commands_are_applied_in_their_place(
+    under_test: WriterUnderTest,
+) -> None:
+    peer = Peer()
+    create = ["session.create", {"id": "t", "name": "n", "working_dir": "/w"}]
+    commands = [
+        *(append(f"s{n}") for n in range(5)),
+        create,
+        *(append(f"t{n}", "t") for n in range(5)),
+        ["message.delete", {"id": "t4"}],
+    ]
+
+    *_, reply = under_test.turn(peer.hello(), peer.session("s"), transaction(peer, *commands))
+
+    assert [result["rev"] for result in reply[3]["results"]] == list(range(2, 14))
+    ids = [result.get("id") for result in reply[3]["results"]]
+    assert ids == [
+        *("s0", "s1", "s2", "s3", "s4"),
+        "t",
+        *("t0", "t1", "t2", "t3", "t4"),
+        None,
+    ]
+    assert under_test.rows("SELECT rev FROM lulu_changes") == [(rev,) for rev in range(1, 14)]
+    assert under_test.rows("SELECT count(*) FROM messages") == [(9,)]
+
+
+def test_a_run_behind_other_commands_tells_the_place_of_what_is_refused_in_it(
+    under_test: WriterUnderTest,
+) -> None:
+    peer = Peer()
+    create = ["session.create", {"id": "t", "name": "n", "working_dir": "/w"}]
+    run = [append(id, "t") for id in ("a", "b", "c", "a", "d")]
+    invalid = [*run[:3], append("", "t")]
+
+    replies = under_test.turn(
+        peer.hello(), transaction(peer, create, *run), transaction(peer, create, *invalid)
+    )
+
+    assert [(reply[3]["code"], reply[3]["index"]) for reply in replies[1:]] == [
+        ("already_exists", 4),
+        ("invalid", 4),
+    ]
+    assert under_test.rows("SELECT count(*) FROM sessions") == [(0,)]
+    assert under_test.rows("SELECT count(*) FROM lulu_changes") == [(0,)]
 
 
 def test_a_row_that_a_trigger_swapped_for_another_is_not_acknowledged_in_a_transaction_either(
