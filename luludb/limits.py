@@ -55,6 +55,7 @@ LOCK_RETRY_MS_MAX: Final = 20
 STOP_DRAIN_MS_MAX: Final = 300
 STOP_QUIET_MS: Final = 50  # without a frame, then all that was sent before the stop has arrived
 CHECKPOINT_PAGES_MIN: Final = 1000
+CHECKPOINT_COMMITS_MIN: Final = 4  # of the size of the last one
 JOURNAL_BYTES_KEPT_MAX: Final = 64 * 1024 * 1024
 GUARD_S: Final = 3  # between looks at the files and the log
 LOCK_WAIT_LOGGED_MS: Final = 500

@@ -66,6 +66,17 @@ def test_the_log_is_copied_back_after_enough_pages_and_not_before(
     assert checkpoints.last_at is not None
 
 
+def test_large_commits_are_copied_back_several_together(
+    connection: apsw.Connection, checkpoints: Checkpoints
+) -> None:
+    for _ in range(12):
+        with connection:
+            fill(connection, 60)
+        checkpoints.run_if_due()
+
+    assert checkpoints.total == 3
+
+
 def test_the_log_begins_anew_after_each_checkpoint(
     connection: apsw.Connection, checkpoints: Checkpoints
 ) -> None:
