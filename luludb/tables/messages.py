@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from luludb.model import Message
+from luludb.model import Message, new_message
 from luludb.tables import Connection
 
 _COLUMNS = "id, session_id, role, content, timestamp"
@@ -40,7 +40,7 @@ def delete(connection: Connection, id: str) -> str | None:
 def get(connection: Connection, id: str) -> Message | None:
     """The message of that id, or None."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM messages WHERE id = ?", (id,)).fetchone()
-    return None if row is None else Message(*row)
+    return None if row is None else new_message(*row)
 
 
 def place(connection: Connection, id: str, session_id: str) -> int | None:
@@ -83,7 +83,7 @@ def page(
     rows = []
     characters = 0
     for rowid, *columns in cursor:
-        message = Message(*columns)
+        message = new_message(*columns)
         rows.append((rowid, message))
         characters += len(message.content)
         if characters >= bytes_max:

@@ -26,6 +26,7 @@ from luludb.wire import (
     encode_pipeline_body,
     encode_reply,
 )
+from luludb_client.alone import is_answered, request_alone
 from luludb_client.core import Core, Frame
 from luludb_client.line import Command
 
@@ -128,17 +129,17 @@ def test_a_command_alone_goes_as_a_plain_request_and_several_as_a_pipeline(drive
 
 def test_a_call_goes_alone_only_where_nothing_else_is_in_line(driver: Driver) -> None:
     first, second = driver.command("first"), driver.command("second")
-    assert driver.core.alone_payload(first, driver.now_s) is not None
+    assert request_alone(driver.core, first, driver.now_s) is not None
     driver.core.adopt(first, driver.now_s)
-    assert driver.core.alone_payload(second, driver.now_s) is None
+    assert request_alone(driver.core, second, driver.now_s) is None
     assert (first.seq, second.seq) == (1, None)
     driver.reply(1, done(1))
     assert first.outcome == {"rev": 1}
 
-    payload = driver.core.alone_payload(second, driver.now_s)
+    payload = request_alone(driver.core, second, driver.now_s)
     assert payload is not None
     assert decode_request(payload)[2:4] == (2, 1)
-    assert driver.core.answered_alone(second, encode_reply(2, done(2)))
+    assert is_answered(driver.core, second, encode_reply(2, done(2)))
     assert second.outcome == {"rev": 2}
     third = driver.submit("third")
     assert driver.write() == [(3, 2)]
@@ -158,14 +159,14 @@ def test_what_is_no_good_answer_to_a_call_that_went_alone_changes_nothing(
     driver: Driver, payload: bytes
 ) -> None:
     command = driver.command("first")
-    assert driver.core.alone_payload(command, driver.now_s) is not None
-    assert not driver.core.answered_alone(command, payload)
+    assert request_alone(driver.core, command, driver.now_s) is not None
+    assert not is_answered(driver.core, command, payload)
     assert (command.seq, command.outcome) == (None, None)
 
 
 def test_a_call_that_went_alone_and_got_no_answer_is_sent_again(driver: Driver) -> None:
     command = driver.command("first")
-    driver.core.alone_payload(command, driver.now_s)
+    request_alone(driver.core, command, driver.now_s)
     driver.core.adopt(command, driver.now_s)
     driver.reconnect()
     assert driver.write() == [(1, 0)]

@@ -24,6 +24,7 @@ from luludb.errors import (
 from luludb.model import Outcome
 from luludb.wire import decode_request, encode_body, encode_content, encode_pipeline_body
 from luludb.wire import encode_reply as frame_reply
+from luludb_client.alone import is_answered, request_alone
 from luludb_client.core import Core
 from luludb_client.line import Command
 
@@ -167,7 +168,7 @@ class CoreStates(RuleBasedStateMachine):
         command = Command(
             encode_content(op, {"text": text}), now_s=self.now_s, timeout_s=timeout_s, id=text
         )
-        payload = self.core.alone_payload(command, self.now_s)
+        payload = request_alone(self.core, command, self.now_s)
         if payload is None:
             return
         self.commands.append(command)
@@ -176,7 +177,7 @@ class CoreStates(RuleBasedStateMachine):
         assert connection is not None
         if what == "answered" and not connection.to_daemon and not connection.to_client:
             reply = self.daemon.answer(connection, payload)
-            if not self.core.answered_alone(command, reply):
+            if not is_answered(self.core, command, reply):
                 self.core.adopt(command, self.now_s)
                 self.core.receive(reply, self.now_s)
                 self.tick()

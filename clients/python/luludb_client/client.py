@@ -206,7 +206,8 @@ class Client:
         Commands are applied in the order of the calls. Waits while 256 are on their way.
         """
         operation = operations.free_operation(op, args)
-        return self._link().submit(self._command(operation, durability))
+        link = self._link()
+        return link.submit(make_command(operation, durability, time.monotonic(), self._timeout_s))
 
     def flush(self) -> None:
         """Wait until everything submitted is decided; each future has its outcome."""
@@ -299,21 +300,9 @@ class Client:
         link = self._links.get(os.getpid())
         if link is None or self._is_closed:
             link = self._link()
-        command = make_command(
-            operation,
-            durability=durability,
-            now_s=time.monotonic(),
-            timeout_s=self._timeout_s,
-        )
-        return operation.read(link.call(command))
-
-    def _command(self, operation: Operation[Any], durability: str | None) -> Any:
-        return make_command(
-            operation,
-            durability=durability,
-            now_s=time.monotonic(),
-            timeout_s=self._timeout_s,
-        )
+        now_s = time.monotonic()
+        command = make_command(operation, durability, now_s, self._timeout_s)
+        return operation.read(link.call(command, now_s))
 
     def _link(self) -> Link:
         self._check_open()

@@ -65,14 +65,13 @@ class Command:
     def __init__(
         self,
         content: bytes,
-        *,
         now_s: float,
         timeout_s: float,
         id: str | None = None,
         full: bool = False,
         count: int = 1,
-        future: Any = None,
     ) -> None:
+        # One of these is made for each call, and arguments by name cost as much as the rest.
         self.content = content
         self.id = id
         self.full = full
@@ -80,14 +79,13 @@ class Command:
         self.deadline_s = now_s + timeout_s
         margin_s = timeout_s / 4
         self.margin_s = margin_s if margin_s < ENDING_MARGIN_S_MAX else ENDING_MARGIN_S_MAX
-        self.future = future
+        self.times_sent = 0
+        self.is_ending = self.is_unknown = False
         self.outcome: Outcome | None = None
         self.seq: int | None = None
-        self.times_sent = 0
         self.flight: Flight | None = None
         self.refusal: LuludbError | None = None
-        self.is_ending = False
-        self.is_unknown = False
+        self.future: Any = None
 
 
 class Flight:

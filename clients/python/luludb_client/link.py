@@ -14,17 +14,18 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from math import ceil, inf
+from threading import get_ident
 from typing import Any
 
 from luludb.errors import LuludbError
 from luludb.home import Home
 from luludb.limits import (
-    ALONE_MS_MAX,
     CLIENT_BYTES_MAX,
     POLL_S_MAX,
     RECEIVE_BYTES_MAX,
     WINDOW_COMMANDS_MAX,
 )
+from luludb_client.alone import Alone
 from luludb_client.channel import Channel
 from luludb_client.core import Core
 from luludb_client.line import Command
@@ -46,6 +47,7 @@ class Link:
     def __init__(self, home: Home) -> None:
         self._core = Core()
         self._channel = Channel(home, self._core)
+        self._alone = Alone(self._core, self._channel)
         self._lock = threading.Lock()
         self._followers: dict[threading.Lock, Callable[[], object]] = {}
         self._leader: int | None = None  # the thread that polls
@@ -57,16 +59,14 @@ class Link:
         self._poll: select.poll | None = None
         self._polled: tuple[int, int] | None = None
         self._thread: int | None = None  # the only one that called so far, or _SEVERAL
-        self._alone_poll = select.poll()
-        self._alone_descriptor = -1
         self._bell_in, self._bell_out = socket.socketpair()
         self._bell_in.setblocking(False)
         self._bell_out.setblocking(False)
 
     # What the client calls.
 
-    def call(self, command: Command) -> dict[str, Any]:
-        """Send a command and wait for its reply's body.
+    def call(self, command: Command, now_s: float) -> dict[str, Any]:
+        """Send a command that was made now and wait for its reply's body.
 
         Raises:
             LuludbError: the daemon's refusal, or what can be said without its answer.
@@ -75,13 +75,18 @@ class Link:
             if self._is_closed:
                 raise closed_error()
             try:
-                if not self._call_alone(command):
+                # What goes alone keeps the lock meanwhile, for a moment only: it is for a client
+                # of one thread.
+                if (
+                    (self._thread != get_ident() and not self._is_only_thread())
+                    or self._leader is not None
+                    or not self._alone.call(command, now_s)
+                ):
                     self._core.submit(command)
                     if self._leader is not None:
                         self._write_beside_leader()
-                while command.outcome is None:
-                    if not self._go_on(lambda: command.outcome is not None, command.deadline_s):
-                        break
+                if command.outcome is None:
+                    self._wait(lambda: command.outcome is not None, command.deadline_s)
             except BaseException:
                 # The caller was interrupted, and waits no longer.
                 self._channel.mend()
@@ -96,35 +101,9 @@ class Link:
         assert outcome is not None
         return outcome
 
-    def _call_alone(self, command: Command) -> bool:
-        """Send and wait in one piece where nothing else is under way: the usual blocking call.
-
-        The lock is kept meanwhile, so this is for a client of one thread, and for a moment only.
-
-        Returns:
-            Whether the command has its outcome or is in line; else nothing of it was sent.
-        """
-        if self._thread != threading.get_ident() and not self._is_only_thread():
-            return False
-        now_s = time.monotonic()
-        if self._leader is not None or now_s + ALONE_MS_MAX / 1000 > command.deadline_s:
-            return False
-        descriptor = self._channel.send_alone(command, now_s)
-        if descriptor is None:
-            return command.seq is not None
-        if descriptor != self._alone_descriptor:
-            self._alone_poll = select.poll()
-            self._alone_poll.register(descriptor, select.POLLIN)
-            self._alone_descriptor = descriptor
-        if self._alone_poll.poll(ALONE_MS_MAX):
-            self._channel.receive_alone(now_s)
-        else:
-            self._channel.adopt_alone(now_s)
-        return True
-
     def _is_only_thread(self) -> bool:
         """Whether no other thread ever called."""
-        thread = threading.get_ident()
+        thread = get_ident()
         if self._thread is None:
             self._thread = thread
         elif self._thread != thread:
@@ -233,7 +212,7 @@ class Link:
         wait_s = wakeup_s - now_s if wakeup_s > now_s else 0.0
         poll = self._watched(channel.interest)
         self._led_until_s = wakeup_s
-        self._leader = threading.get_ident()
+        self._leader = get_ident()
         channel.is_polled = True
         try:
             self._lock.release()  # in here: the lock is taken back even if a signal comes now
@@ -270,7 +249,7 @@ class Link:
 
     def _pass_lead(self) -> None:
         """Let a follower lead, where there is one and nobody leads."""
-        if self._leader == threading.get_ident():
+        if self._leader == get_ident():
             # A signal's exception came before the lead was laid down.
             self._leader = None
             self._channel.is_polled = False

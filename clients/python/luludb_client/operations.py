@@ -19,7 +19,7 @@ from luludb.limits import (
     NESTING_DEPTH_MAX,
     TRANSACTION_COMMANDS_MAX,
 )
-from luludb.model import Message, Session
+from luludb.model import Message, Session, new_message, new_tuple
 from luludb.wire import encode_content, encode_request
 from luludb_client.line import Command
 
@@ -67,11 +67,15 @@ def append_message(
     session_id: str, role: str, content: str, *, id: str | None, timestamp: str | None
 ) -> Operation[Message]:
     # In the order of their names, in which the daemon makes its digest of them: no sorting there.
-    args = {"content": content, "id": new_id() if id is None else id, "role": role}
-    args["session_id"] = session_id
+    args = {
+        "content": content,
+        "id": new_id() if id is None else id,
+        "role": role,
+        "session_id": session_id,
+    }
     if timestamp is not None:
         args["timestamp"] = timestamp
-    return Operation("message.append", args, lambda body: _message(body, content))
+    return new_tuple(Operation, ("message.append", args, lambda body: _message(body, content)))
 
 
 def update_message(id: str, content: str) -> Operation[Message]:
@@ -110,7 +114,7 @@ def transaction(commands: list[tuple[str, dict[str, Any]]]) -> Operation[list[di
 
 
 def make_command(
-    operation: Operation[Any], *, durability: str | None, now_s: float, timeout_s: float
+    operation: Operation[Any], durability: str | None, now_s: float, timeout_s: float
 ) -> Command:
     """The command to put in line.
 
@@ -125,15 +129,12 @@ def make_command(
     if len(content) > _CONTENT_BYTES_MAX:
         raise TooLarge(f"{op} has {len(content)} bytes; the most is {_CONTENT_BYTES_MAX}")
     id = args.get("id")
-    commands = args.get("commands") if op == TRANSACTION else None
-    return Command(
-        content,
-        now_s=now_s,
-        timeout_s=timeout_s,
-        id=id if type(id) is str else None,
-        full=durability == "full",
-        count=len(commands) if isinstance(commands, list) else 1,
-    )
+    if type(id) is not str:
+        id = None
+    count = 1
+    if op == TRANSACTION and isinstance(commands := args.get("commands"), list):
+        count = len(commands)
+    return Command(content, now_s, timeout_s, id, durability == "full", count)
 
 
 def check_durability(durability: object) -> None:
@@ -197,7 +198,7 @@ def _session(body: dict[str, Any]) -> Session:
 
 def _message(body: dict[str, Any], content: str) -> Message:
     row = body["message"]
-    return Message(row["id"], row["session_id"], row["role"], content, row["timestamp"])
+    return new_message(row["id"], row["session_id"], row["role"], content, row["timestamp"])
 
 
 def _with_ids(commands: Any) -> Any:
