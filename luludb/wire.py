@@ -23,7 +23,7 @@ from luludb.limits import (
     INTEGER_MAX,
     NESTING_DEPTH_MAX,
 )
-from luludb.model import PROTOCOL, Outcome, Request, new_tuple
+from luludb.model import OK, PROTOCOL, Outcome, Request, new_tuple
 
 _pack: Callable[[Any], bytes] = msgpack.Packer(autoreset=True).pack
 _unpackb: Callable[..., Any] = msgpack.unpackb
@@ -150,7 +150,7 @@ def encode_content(op: str, args: Mapping[str, Any]) -> bytes:
             type that msgpack does not know.
     """
     try:
-        return _pack(op) + _pack(args)
+        return (_PACKED_OPS.get(op) or _pack(op)) + _pack(args)
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidRequest(f"arguments of {op} cannot be sent: {error}") from error
 
@@ -183,6 +183,28 @@ def decode_reply(frame: bytes) -> Reply:
         if type(protocol) is type(seq) is type(status) is int and type(body) is dict:
             return new_tuple(Reply, elements)
     raise InvalidRequest(f"reply is {_described(elements)}; it must be [int, int, int, map]")
+
+
+def good_body(frame: bytes, seq: int) -> dict[str, Any] | None:
+    """The body where `frame` is a good reply to `seq` and has no more elements; else None.
+
+    `decode_reply` tells what else it is, in 3,000 instructions more.
+
+    Raises:
+        InvalidRequest: it does not decode.
+    """
+    elements = _unpack(frame)
+    if (
+        type(elements) is list
+        and len(elements) == 4
+        and elements[1] == seq
+        and elements[0] == PROTOCOL
+        and elements[2] == OK
+        and type(elements[3]) is dict
+    ):
+        body: dict[str, Any] = elements[3]
+        return body
+    return None
 
 
 def decode_notice(frame: bytes) -> int:
@@ -317,6 +339,7 @@ def _described(value: Any) -> str:
     )
 
 
+_PACKED_OPS = {op: _pack(op) for op in ("message.append", "message.update", "transaction")}
 _CLIENT_ID_HEADER = b"\xc4" + bytes((CLIENT_ID_BYTES,))
 # Up to the acked seq: half the instructions of packing each number as short as it can be.
 _head = Struct(f">4s{CLIENT_ID_BYTES}sBQBQ").pack

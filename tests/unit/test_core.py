@@ -26,7 +26,7 @@ from luludb.wire import (
     encode_pipeline_body,
     encode_reply,
 )
-from luludb_client.alone import is_answered, request_alone
+from luludb_client.alone import answered, request_alone
 from luludb_client.core import Core, Frame
 from luludb_client.line import Command
 
@@ -73,7 +73,10 @@ class Driver:
 
     def command(self, text: str, *, timeout_s: float = 10.0, full: bool = False) -> Command:
         content = encode_content("good", {"text": text})
-        return Command(content, now_s=self.now_s, timeout_s=timeout_s, id=text, full=full)
+        return Command((content, text, full, 1), self.now_s, timeout_s)
+
+    def request_alone(self, command: Command) -> bytes | None:
+        return request_alone(self.core, command.content, command.full, self.now_s)
 
     def frame(self) -> Frame | None:
         frame = self.core.next_frame(self.now_s)
@@ -129,18 +132,17 @@ def test_a_command_alone_goes_as_a_plain_request_and_several_as_a_pipeline(drive
 
 def test_a_call_goes_alone_only_where_nothing_else_is_in_line(driver: Driver) -> None:
     first, second = driver.command("first"), driver.command("second")
-    assert request_alone(driver.core, first, driver.now_s) is not None
+    assert driver.request_alone(first) is not None
     driver.core.adopt(first, driver.now_s)
-    assert request_alone(driver.core, second, driver.now_s) is None
+    assert driver.request_alone(second) is None
     assert (first.seq, second.seq) == (1, None)
     driver.reply(1, done(1))
     assert first.outcome == {"rev": 1}
 
-    payload = request_alone(driver.core, second, driver.now_s)
+    payload = driver.request_alone(second)
     assert payload is not None
     assert decode_request(payload)[2:4] == (2, 1)
-    assert is_answered(driver.core, second, encode_reply(2, done(2)))
-    assert second.outcome == {"rev": 2}
+    assert answered(driver.core, encode_reply(2, done(2))) == {"rev": 2}
     third = driver.submit("third")
     assert driver.write() == [(3, 2)]
     driver.reply(3, done(3))
@@ -159,14 +161,14 @@ def test_what_is_no_good_answer_to_a_call_that_went_alone_changes_nothing(
     driver: Driver, payload: bytes
 ) -> None:
     command = driver.command("first")
-    assert request_alone(driver.core, command, driver.now_s) is not None
-    assert not is_answered(driver.core, command, payload)
-    assert (command.seq, command.outcome) == (None, None)
+    assert driver.request_alone(command) is not None
+    assert answered(driver.core, payload) is None
+    assert driver.core.line.last_seq == 0
 
 
 def test_a_call_that_went_alone_and_got_no_answer_is_sent_again(driver: Driver) -> None:
     command = driver.command("first")
-    request_alone(driver.core, command, driver.now_s)
+    driver.request_alone(command)
     driver.core.adopt(command, driver.now_s)
     driver.reconnect()
     assert driver.write() == [(1, 0)]

@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import select
 import socket
+from socket import MSG_NOSIGNAL
+from typing import Any
 
 from luludb.errors import InvalidRequest
 from luludb.limits import ALONE_MS_MAX, RECEIVE_BYTES_MAX
-from luludb.model import OK, PROTOCOL
-from luludb.wire import decode_reply, encode_request
+from luludb.wire import encode_request, good_body
 from luludb_client.channel import Channel
 from luludb_client.core import Core
-from luludb_client.line import Command
+from luludb_client.line import Command, Packed
 from luludb_client.zmtp import encode_frame, only_payload
 
 _ALONE_S = ALONE_MS_MAX / 1000
 
 
-def request_alone(core: Core, command: Command, now_s: float) -> bytes | None:
-    """The request of a command that finds nothing in line and may go at once, else None.
+def request_alone(core: Core, content: bytes, full: bool, now_s: float) -> bytes | None:
+    """The request for a command that finds nothing in line and may go at once, else None.
 
-    Nothing changes. Once it was written, `is_answered` or `Core.adopt` has to be called before
+    Nothing changes. Once it was written, `answered` or `Core.adopt` has to be called before
     anything else.
     """
     line = core.line
@@ -40,23 +41,20 @@ def request_alone(core: Core, command: Command, now_s: float) -> bytes | None:
     ):
         return None
     last_seq = line.last_seq
-    return encode_request(core.client_id, last_seq + 1, last_seq, command.content, command.full)
+    return encode_request(core.client_id, last_seq + 1, last_seq, content, full)
 
 
-def is_answered(core: Core, command: Command, payload: bytes) -> bool:
-    """Take the answer to a command that went alone, if `payload` is one and no refusal."""
+def answered(core: Core, payload: bytes) -> dict[str, Any] | None:
+    """Take the answer to what went alone. Returns its body; None where it is none, or a refusal."""
+    seq = core.line.last_seq + 1
     try:
-        protocol, seq, status, body = decode_reply(payload)
+        body = good_body(payload, seq)
     except InvalidRequest:
-        return False
-    line = core.line
-    if protocol != PROTOCOL or seq != line.last_seq + 1 or status != OK:
-        return False
-    # Without a call in between: a signal's exception must not part the one from the other.
-    command.outcome = body
-    line.last_seq = command.seq = seq
-    core.seen.kept(seq, body)
-    return True
+        return None
+    if body is not None:
+        core.line.last_seq = seq  # from here on it counts as answered
+        core.seen.kept(seq, body)
+    return body
 
 
 class Alone:
@@ -68,13 +66,15 @@ class Alone:
         self._poll = select.poll()
         self._polled: socket.socket | None = None
 
-    def call(self, command: Command, now_s: float) -> bool:
+    def call(
+        self, packed: Packed, now_s: float, timeout_s: float
+    ) -> dict[str, Any] | Command | None:
         """Send a command and wait for its answer, for ALONE_MS_MAX at the most.
 
         Returns:
-            Whether it has its outcome or is in line; else nothing of it was sent.
+            The reply's body, or the command where it is in line now; None where nothing was sent.
         """
-        channel = self._channel
+        core, channel = self._core, self._channel
         connection = channel.connection
         if (
             connection is None
@@ -82,43 +82,46 @@ class Alone:
             or channel.is_broken
             or channel.rest
             or not channel.decoder.is_between
-            or now_s + _ALONE_S > command.deadline_s
+            or timeout_s < _ALONE_S
         ):
-            return False
-        payload = request_alone(self._core, command, now_s)
+            return None
+        payload = request_alone(core, packed[0], packed[2], now_s)
         if payload is None:
-            return False
+            return None
         frame = encode_frame(payload)
-        channel.alone = command
+        channel.alone = core.line.last_seq + 1, packed, now_s, timeout_s
         channel.is_inside = True
+        answer: dict[str, Any] | Command | None = None
         try:
-            sent = connection.send(frame, socket.MSG_NOSIGNAL)
+            sent = connection.send(frame, MSG_NOSIGNAL)
         except OSError:
             sent = 0  # whatever it is, the general way meets it again
         if sent == len(frame):
-            self._receive(command, connection, now_s)
+            answer = self._receive(connection, now_s)
         elif sent:
-            channel.adopt_alone(now_s)
+            answer = channel.adopt_alone(now_s)
             channel.wants_write = True
             channel.rest = frame[sent:]
         channel.alone = None
         channel.is_inside = False
-        return sent > 0
+        return answer
 
-    def _receive(self, command: Command, connection: socket.socket, now_s: float) -> None:
-        """Take in what comes after `command` was sent; it is answered or in line then."""
+    def _receive(self, connection: socket.socket, now_s: float) -> dict[str, Any] | Command | None:
         if connection is not self._polled:
             self._poll = select.poll()
             self._poll.register(connection, select.POLLIN)
             self._polled = connection
         if not self._poll.poll(ALONE_MS_MAX):
-            self._channel.adopt_alone(now_s)
-            return
+            return self._channel.adopt_alone(now_s)
         try:
             received = connection.recv(RECEIVE_BYTES_MAX)
         except OSError:
             received = b""
         payload = only_payload(received)
-        if payload is None or not is_answered(self._core, command, payload):
-            self._channel.adopt_alone(now_s)
-            self._channel.take(received, now_s)
+        if payload is not None:
+            body = answered(self._core, payload)
+            if body is not None:
+                return body
+        command = self._channel.adopt_alone(now_s)
+        self._channel.take(received, now_s)
+        return command

@@ -13,13 +13,16 @@ from math import inf
 from luludb.home import Home, read_discovery
 from luludb.limits import CONNECT_PAUSE_S_MAX, CONNECT_PAUSE_S_MIN, RECEIVE_BYTES_MAX
 from luludb_client.core import Core, Frame
-from luludb_client.line import Command
+from luludb_client.line import Command, Packed
 from luludb_client.zmtp import (
     Decoder,
     TransportError,
     encode_frame,
     encode_opening,
 )
+
+Sent = tuple[int, Packed, float, float]
+"""What went alone: its seq, what it is, when its call was made and its timeout in seconds."""
 
 _OPENING = encode_opening("DEALER")
 _IPC = "ipc://"
@@ -52,7 +55,7 @@ class Channel:
         connection: the socket, or None.
         decoder: of what it receives.
         rest: what has to be written before anything else.
-        alone: the command that `Alone` has sent and not yet noted, which is in no line.
+        alone: what `Alone` has sent and not yet noted, which is in no line.
         is_inside: whether something is being done; when it is still so at the next entry, a signal
             handler's exception cut it short.
         is_broken: whether the connection is over and waits to be closed.
@@ -67,7 +70,7 @@ class Channel:
         self.decoder = Decoder()
         self.rest = b""
         self._under_way: Frame | None = None  # being written now; None again when that is noted
-        self.alone: Command | None = None
+        self.alone: Sent | None = None
         self.is_inside = False
         self.is_broken = False
         self._retry_s = 0.0
@@ -105,12 +108,17 @@ class Channel:
             self._write(now_s)
         self.is_inside = False
 
-    def adopt_alone(self, now_s: float) -> None:
-        """Put in line, as sent, what went alone and was not answered at once."""
-        command = self.alone
-        if command is not None and command.seq is None:
-            self._core.adopt(command, now_s)
+    def adopt_alone(self, sent_s: float) -> Command | None:
+        """Put in line, as sent, what went alone and was not answered; None where there is none."""
+        if self.alone is None:
+            return None
+        seq, packed, now_s, timeout_s = self.alone
+        command = None
+        if seq > self._core.line.last_seq:
+            command = Command(packed, now_s, timeout_s)
+            self._core.adopt(command, sent_s)
         self.alone = None
+        return command
 
     def write(self, now_s: float) -> None:
         """Write what there is to write, while another thread may poll the socket."""
@@ -148,7 +156,9 @@ class Channel:
         have been begun counts as sent, and a new connection makes sure of all else.
         """
         if self.is_inside:
-            self.adopt_alone(0.0)
+            command = self.adopt_alone(0.0)
+            if command is not None:
+                self._core.abandon(command)
             if self._under_way is not None:
                 self._core.began(self._under_way, 0.0)
                 self._under_way = None

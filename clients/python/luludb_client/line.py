@@ -25,6 +25,10 @@ from luludb.limits import (
 Outcome = dict[str, Any] | LuludbError
 
 
+Packed = tuple[bytes, str | None, bool, int]
+"""What a `Command` is made of: its content, id, full and count."""
+
+
 class Command:
     """One command of a caller, and what is known of it.
 
@@ -62,20 +66,10 @@ class Command:
         "times_sent",
     )
 
-    def __init__(
-        self,
-        content: bytes,
-        now_s: float,
-        timeout_s: float,
-        id: str | None = None,
-        full: bool = False,
-        count: int = 1,
-    ) -> None:
-        # One of these is made for each call, and arguments by name cost as much as the rest.
-        self.content = content
-        self.id = id
-        self.full = full
-        self.count = count
+    def __init__(self, packed: Packed, now_s: float, timeout_s: float) -> None:
+        # By place: one of these is made for each that goes in line, and arguments by name cost as
+        # many instructions as the rest.
+        self.content, self.id, self.full, self.count = packed
         self.deadline_s = now_s + timeout_s
         margin_s = timeout_s / 4
         self.margin_s = margin_s if margin_s < ENDING_MARGIN_S_MAX else ENDING_MARGIN_S_MAX

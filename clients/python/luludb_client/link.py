@@ -28,7 +28,7 @@ from luludb.limits import (
 from luludb_client.alone import Alone
 from luludb_client.channel import Channel
 from luludb_client.core import Core
-from luludb_client.line import Command
+from luludb_client.line import Command, Packed
 
 _SEVERAL = -1
 
@@ -65,8 +65,8 @@ class Link:
 
     # What the client calls.
 
-    def call(self, command: Command, now_s: float) -> dict[str, Any]:
-        """Send a command that was made now and wait for its reply's body.
+    def call(self, packed: Packed, now_s: float, timeout_s: float) -> dict[str, Any]:
+        """Send a command and wait for its reply's body, till `timeout_s` after `now_s`.
 
         Raises:
             LuludbError: the daemon's refusal, or what can be said without its answer.
@@ -74,27 +74,33 @@ class Link:
         with self._lock:
             if self._is_closed:
                 raise closed_error()
+            command: Command | None = None
             try:
                 # What goes alone keeps the lock meanwhile, for a moment only: it is for a client
                 # of one thread.
-                if (
-                    (self._thread != get_ident() and not self._is_only_thread())
-                    or self._leader is not None
-                    or not self._alone.call(command, now_s)
-                ):
+                if (self._thread == get_ident() or self._is_only_thread()) and self._leader is None:
+                    answer = self._alone.call(packed, now_s, timeout_s)
+                    if isinstance(answer, dict):
+                        return answer
+                    command = answer
+                if command is None:
+                    command = Command(packed, now_s, timeout_s)
                     self._core.submit(command)
                     if self._leader is not None:
                         self._write_beside_leader()
-                if command.outcome is None:
-                    self._wait(lambda: command.outcome is not None, command.deadline_s)
+                return self._outcome(command)
             except BaseException:
-                # The caller was interrupted, and waits no longer.
+                # Where the caller was interrupted, it waits no longer.
                 self._channel.mend()
-                self._core.abandon(command)
+                if command is not None:
+                    self._core.abandon(command)
                 raise
             finally:
                 if self._leader is not None or self._followers:
                     self._pass_lead()
+
+    def _outcome(self, command: Command) -> dict[str, Any]:
+        self._wait(lambda: command.outcome is not None, command.deadline_s)
         outcome = command.outcome
         if isinstance(outcome, LuludbError):
             raise outcome
@@ -110,11 +116,12 @@ class Link:
             self._thread = _SEVERAL
         return self._thread == thread
 
-    def submit(self, command: Command) -> Future[dict[str, Any]]:
+    def submit(self, packed: Packed, now_s: float, timeout_s: float) -> Future[dict[str, Any]]:
         """Put a command in line and return the future of its reply's body.
 
-        Waits while the window is full, at most until the command's deadline.
+        Waits while the window is full, at most till `timeout_s` after `now_s`.
         """
+        command = Command(packed, now_s, timeout_s)
         future: Future[dict[str, Any]] = Future()
         future.set_running_or_notify_cancel()  # what is in line cannot be cancelled
         command.future = future
