@@ -166,7 +166,7 @@ def encode_request(
 
 def encode_pipeline(contents: Sequence[bytes]) -> bytes:
     """Several packed contents as the content of one `pipeline`."""
-    return _PIPELINE_HEAD + _array_header(len(contents)) + b"".join(b"\x92" + c for c in contents)
+    return b"\x92".join((_PIPELINE_HEAD + _array_header(len(contents)), *contents))
 
 
 def decode_reply(frame: bytes) -> Reply:

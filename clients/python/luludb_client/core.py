@@ -39,7 +39,13 @@ from luludb.model import PROTOCOL
 from luludb.wire import Reply, decode_reply, encode_content, encode_pipeline, encode_request
 from luludb_client.hello import Hello, Seen, read_hello
 from luludb_client.line import Command, Line, Outcome
-from luludb_client.outcomes import answers_of, copy_of, outcome_unknown, protocol_message
+from luludb_client.outcomes import (
+    answers_of,
+    copy_of,
+    good_bodies,
+    outcome_unknown,
+    protocol_message,
+)
 
 _HELLO = encode_content("hello", {})
 _UNKEPT_CODES = PASSING_CODES | ORDER_CODES
@@ -232,6 +238,8 @@ class Core:
             self._judge(read_hello(reply.body))
 
     def _receive_answers(self, reply: Reply, now_s: float) -> None:
+        if self._are_good(reply):
+            return
         answers, count = answers_of(reply)
         flight = self.line.match(reply.seq, count)
         if flight is not None and count is None and len(flight.commands) > 1:
@@ -251,6 +259,22 @@ class Core:
             elif command is not None and flight is not None:
                 # Without a flight it may be the second answer to a frame that came twice.
                 self._refused(command, error_from_body(body), now_s)
+
+    def _are_good(self, reply: Reply) -> bool:
+        """Take a reply whole that answers the oldest flight and refuses nothing, as nearly all do.
+
+        One by one, as the rest of this class does it, each command takes 9,000 instructions more.
+        """
+        flights = self.line.flights
+        if not flights or flights[0].first_seq != reply.seq or flights[0].is_overdue:
+            return False
+        bodies = good_bodies(reply)
+        if bodies is None or len(bodies) != len(flights[0].commands):
+            return False
+        # Revs rise in the order of the seqs, so the last body tells of all.
+        self._kept(reply.seq + len(bodies) - 1, bodies[-1])
+        self.line.answered(flights[0], bodies, self.ended)
+        return True
 
     def _kept(self, seq: int, body: dict[str, Any]) -> None:
         self.seen.kept(seq, body)

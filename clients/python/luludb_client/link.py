@@ -28,6 +28,7 @@ from luludb.limits import (
 from luludb_client.alone import Alone
 from luludb_client.channel import Channel
 from luludb_client.core import Core
+from luludb_client.futures import CommandFuture, resolve
 from luludb_client.line import Command, Packed
 
 _SEVERAL = -1
@@ -46,6 +47,7 @@ class Link:
 
     def __init__(self, home: Home) -> None:
         self._core = Core()
+        self._line = self._core.line
         self._channel = Channel(home, self._core)
         self._alone = Alone(self._core, self._channel)
         self._lock = threading.Lock()
@@ -122,30 +124,30 @@ class Link:
         Waits while the window is full, at most till `timeout_s` after `now_s`.
         """
         command = Command(packed, now_s, timeout_s)
-        future: Future[dict[str, Any]] = Future()
-        future.set_running_or_notify_cancel()  # what is in line cannot be cancelled
-        command.future = future
+        command.future = future = CommandFuture()
         with self._lock:
-            self._check_open()
-            self._thread = _SEVERAL  # the reader is one more
-            self._start_reader()
+            if self._reader is None or self._is_closed:
+                self._start_reader()
             if not self._has_room(command):
-                try:
-                    self._wait(lambda: self._has_room(command), command.deadline_s)
-                finally:
-                    self._pass_lead()
-                self._check_open()
+                self._wait_for_room(command)
             self._core.submit(command)
             self._unresolved += 1
-            if self._leader is not None:
-                if not self._core.line.collects():
-                    self._write_beside_leader()
-                elif self._core.due_s < self._led_until_s:
+            if self._line.collects():
+                if self._leader is not None and self._core.due_s < self._led_until_s:
                     self._ring_leader()
+            elif self._leader is not None:
+                self._write_beside_leader()
             else:
                 self._channel.advance(time.monotonic())
                 self._hand_out()
         return future
+
+    def _wait_for_room(self, command: Command) -> None:
+        try:
+            self._wait(lambda: self._has_room(command), command.deadline_s)
+        finally:
+            self._pass_lead()
+        self._check_open()
 
     def flush(self, timeout_s: float) -> None:
         """Wait until every command in line has its outcome, and every future is resolved."""
@@ -296,15 +298,11 @@ class Link:
             raise closed_error()
 
     def _has_room(self, command: Command) -> bool:
-        line = self._core.line
+        line = self._line
         return (
-            self._is_closed
-            or self._core.fatal is not None
-            or (
-                len(line) < WINDOW_COMMANDS_MAX
-                and (not line.bytes or line.bytes + len(command.content) <= CLIENT_BYTES_MAX)
-            )
-        )
+            len(line.open) + len(line.unsent) < WINDOW_COMMANDS_MAX
+            and (line.bytes + len(command.content) <= CLIENT_BYTES_MAX or not line.bytes)
+        ) or (self._is_closed or self._core.fatal is not None)
 
     def _is_flushed(self) -> bool:
         if self._is_closed:
@@ -335,6 +333,8 @@ class Link:
     # The reader: the thread that leads when nobody else waits, and resolves futures.
 
     def _start_reader(self) -> None:
+        self._check_open()
+        self._thread = _SEVERAL  # the reader is one more
         if self._reader is None:
             self._reader = threading.Thread(target=self._read, name="luludb-reader", daemon=True)
             self._reader.start()
@@ -347,8 +347,7 @@ class Link:
                 is_closed = self._is_closed
                 # A callback of a future may take its time, and another thread may want to lead.
                 self._pass_lead()
-            for command in finished:
-                _resolve(command)
+            resolve(finished)
             with self._lock:
                 self._unresolved -= len(finished)
                 self._hand_out()
@@ -356,10 +355,3 @@ class Link:
                     self._ring_leader()  # which may be a flush
             if is_closed:
                 return
-
-
-def _resolve(command: Command) -> None:
-    if isinstance(command.outcome, LuludbError):
-        command.future.set_exception(command.outcome)
-    else:
-        command.future.set_result(command.outcome)

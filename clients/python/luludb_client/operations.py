@@ -92,6 +92,13 @@ def free_operation(op: str, args: Mapping[str, Any]) -> Operation[dict[str, Any]
     Raises:
         InvalidRequest: op is no command, or an argument cannot be sent.
     """
+    # Args go in the order of their names, in which the daemon makes its digest: no sorting there.
+    if op == "message.append" and len(args) == 3:
+        content, role, session_id = args.get("content"), args.get("role"), args.get("session_id")
+        if type(content) is type(role) is type(session_id) is str:
+            # Nearly every command there is, in 7,000 instructions less than what follows takes.
+            sent = {"content": content, "id": new_id(), "role": role, "session_id": session_id}
+            return op, sent, _whole
     if type(op) is not str:
         raise InvalidRequest(f"op is {_excerpt(op)}; it must be a str")
     if op == PIPELINE or op in CONTROL_OPS:
@@ -104,7 +111,7 @@ def free_operation(op: str, args: Mapping[str, Any]) -> Operation[dict[str, Any]
             _check_sendable(value, 0)
     if op == TRANSACTION:
         checked["commands"] = _with_ids(checked.get("commands"))
-    return op, checked, lambda body, _: body
+    return op, checked, _whole
 
 
 def transaction(commands: list[tuple[str, dict[str, Any]]]) -> Operation[list[dict[str, Any]]]:
@@ -179,6 +186,10 @@ def check_transaction_length(length: int) -> None:
     """
     if length > TRANSACTION_COMMANDS_MAX:
         raise TooLarge(f"transaction has {length} commands; the most is {TRANSACTION_COMMANDS_MAX}")
+
+
+def _whole(body: dict[str, Any], _: object) -> dict[str, Any]:
+    return body
 
 
 def _session(body: dict[str, Any], _: object) -> Session:
