@@ -268,6 +268,56 @@ def test_a_reply_that_does_not_decode_ends_the_connection(driver: Driver) -> Non
     assert driver.core.wants_reconnect
 
 
+def test_a_late_answer_to_a_frame_that_was_given_up_counts_and_so_does_that_of_its_repeat(
+    driver: Driver,
+) -> None:
+    commands = [driver.submit(timeout_s=100.0) for _ in range(2)]
+    driver.write()
+    driver.wait(RESEND_S)
+    commands.append(driver.submit(timeout_s=100.0))
+    assert driver.write() == [(1, 0)]  # all three
+
+    driver.core.receive(pipeline(1, done(1), done(2)), driver.now_s)
+    between = [each.outcome for each in commands]
+    driver.core.receive(pipeline(1, done(1), done(2), done(3)), driver.now_s)
+
+    line = driver.core.line
+    assert between == [{"rev": 1}, {"rev": 2}, None]
+    assert [each.outcome for each in commands] == [{"rev": 1}, {"rev": 2}, {"rev": 3}]
+    assert (len(line), line.idle, line.waiting, line.bytes) == (0, 0, 0, 0)
+
+
+def test_a_late_answer_to_a_frame_that_was_given_up_and_not_repeated_yet_counts(
+    driver: Driver,
+) -> None:
+    commands = [driver.submit(timeout_s=100.0) for _ in range(2)]
+    driver.write()
+    driver.wait(RESEND_S)
+
+    driver.core.receive(pipeline(1, done(1), done(2)), driver.now_s)
+
+    line = driver.core.line
+    assert [each.outcome for each in commands] == [{"rev": 1}, {"rev": 2}]
+    assert (len(line), line.idle, line.waiting, line.bytes) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        pytest.param([[0, {"rev": 1}], [0, "no map"]], id="no-map"),
+        pytest.param([[0, {"rev": 1}], 7], id="no-pair"),
+        pytest.param([[0, {"rev": 1}]], id="too-few"),
+    ],
+)
+def test_a_malformed_pipeline_reply_is_no_outcome(driver: Driver, replies: list[Any]) -> None:
+    commands = [driver.submit(timeout_s=100.0) for _ in range(2)]
+    driver.write()
+
+    driver.reply(1, Outcome(0, encode_body({"replies": replies})))
+
+    assert commands[1].outcome is None
+
+
 # Passing refusals.
 
 

@@ -126,6 +126,25 @@ def test_asyncio_can_wait_for_it() -> None:
     assert asyncio.run(work()) is BODY
 
 
+def test_nothing_is_resolved_while_a_condition_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its maker might wait for what was told before, or be told of what it saw itself."""
+    one = command()
+    resolver = threading.Thread(target=resolve, args=([one],))
+    was_resolved_meanwhile = []
+
+    def make() -> threading.Condition:
+        resolver.start()
+        resolver.join(0.2)
+        was_resolved_meanwhile.append(one.future._state != "RUNNING")
+        return threading.Condition()
+
+    monkeypatch.setattr("luludb_client.futures.Condition", make)
+
+    assert one.future.result(10) is BODY
+    resolver.join(10)
+    assert was_resolved_meanwhile == [False]
+
+
 def test_no_wait_is_lost_and_no_future_told_twice_where_threads_meet() -> None:
     """Waiters and the resolver come to the same futures at the same time, over and over."""
     for _ in range(300):
