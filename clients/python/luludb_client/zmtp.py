@@ -170,13 +170,10 @@ def only_payload(received: bytes) -> bytes | None:
 
     A blocking call's answer nearly always is. The way over a `Decoder` copies it twice.
     """
-    if len(received) > 1 and not received[0] and len(received) == 2 + received[1]:
+    size = len(received)
+    if size > 1 and not received[0] and received[1] == size - 2:
         return received[2:]
-    if (
-        len(received) > 9
-        and received[0] == _LONG
-        and len(received) == 9 + int.from_bytes(received[1:9])
-    ):
+    if size > 9 and received[0] == _LONG and int.from_bytes(received[1:9]) == size - 9:
         return received[9:]
     return None
 
