@@ -2,7 +2,7 @@
 
 Its command is sent, waited for and answered here, with no state to keep but its seq. Whatever else
 happens, no answer in time, a refusal, a cut connection, a signal, the command is *adopted* into the
-line, as one that was sent, and goes the general way, which takes twice as many instructions.
+line, as one that was sent, and goes the general way.
 """
 
 from __future__ import annotations
