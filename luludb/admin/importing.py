@@ -15,9 +15,9 @@ from luludb.admin.rows import CREATE, Refusal, Row
 from luludb.errors import AlreadyExists, InvalidRequest, LuludbError, NotFound, TooLarge, UnknownOp
 from luludb.home import Home
 from luludb.limits import LINES_SHOWN_MAX
-from luludb_client.line import Command
+from luludb_client.line import Packed
 from luludb_client.link import Link
-from luludb_client.operations import Operation, check_timeout, make_command
+from luludb_client.operations import check_timeout, pack
 from luludb_client.replica import Replica
 
 # An answer that refuses this row, now and whenever it is sent again. Everything else, as a
@@ -125,13 +125,7 @@ class Import:
     def _send(self, chunk: Chunk) -> None:
         self._sent = chunk
         if chunk.content is not None:
-            command = Command(
-                chunk.content,
-                now_s=time.monotonic(),
-                timeout_s=self._timeout_s,
-                count=len(chunk.rows),
-            )
-            self._body = self._link.submit(command)
+            self._body = self._submit((chunk.content, None, False, len(chunk.rows)))
 
     def _settle_sent(self) -> None:
         chunk, self._sent = self._sent, None
@@ -155,7 +149,7 @@ class Import:
 
     def _settle_alone(self, chunk: Chunk) -> None:
         """Send each row of a chunk as a command of its own, in order."""
-        bodies = {row.line: self._submit(row) for row in chunk.rows}
+        bodies = {row.line: self._submit_alone(row) for row in chunk.rows}
         for entry in chunk.entries:
             if isinstance(entry, Refusal):
                 self.summary.refused.append(entry)
@@ -165,18 +159,17 @@ class Import:
                 self.summary.skipped += 1
             self.summary.line = entry.line
 
-    def _submit(self, row: Row) -> Future[dict[str, Any]]:
+    def _submit_alone(self, row: Row) -> Future[dict[str, Any]]:
         """The future of a row's own command; one that failed already where it cannot be sent."""
-        operation = Operation(row.op, row.args, dict)
         try:
-            command = make_command(
-                operation, durability=None, now_s=time.monotonic(), timeout_s=self._timeout_s
-            )
-            return self._link.submit(command)
+            return self._submit(pack((row.op, row.args, lambda body, _: body), None))
         except LuludbError as error:
             failed: Future[dict[str, Any]] = Future()
             failed.set_exception(error)
             return failed
+
+    def _submit(self, packed: Packed) -> Future[dict[str, Any]]:
+        return self._link.submit(packed, time.monotonic(), self._timeout_s)
 
     def _settle(self, row: Row, body: Future[dict[str, Any]]) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from luludb.model import Message
+from luludb.model import Message, new_message
 from luludb.tables import Connection
 
 _COLUMNS = "id, session_id, role, content, timestamp"
@@ -49,14 +49,14 @@ def delete(connection: Connection, id: str) -> str | None:
 def get(connection: Connection, id: str) -> Message | None:
     """The message of that id, or None."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM messages WHERE id = ?", (id,)).fetchone()
-    return None if row is None else Message(*row)
+    return None if row is None else new_message(*row)
 
 
 def get_several(connection: Connection, ids: Sequence[str]) -> list[Message]:
     """Those messages of `ids` that there are, in any order. SQLite takes 999 ids at the least."""
     marks = ",".join("?" * len(ids))
     rows = connection.execute(f"SELECT {_COLUMNS} FROM messages WHERE id IN ({marks})", ids)
-    return [Message(*row) for row in rows.fetchall()]
+    return [new_message(*row) for row in rows.fetchall()]
 
 
 def place(connection: Connection, id: str, session_id: str) -> int | None:
@@ -99,7 +99,7 @@ def page(
     rows = []
     characters = 0
     for rowid, *columns in cursor:
-        message = Message(*columns)
+        message = new_message(*columns)
         rows.append((rowid, message))
         characters += len(message.content)
         if characters >= bytes_max:

@@ -26,6 +26,7 @@ from luludb.wire import (
     encode_pipeline_body,
     encode_reply,
 )
+from luludb_client.alone import answered, request_alone
 from luludb_client.core import Core, Frame
 from luludb_client.line import Command
 
@@ -72,7 +73,10 @@ class Driver:
 
     def command(self, text: str, *, timeout_s: float = 10.0, full: bool = False) -> Command:
         content = encode_content("good", {"text": text})
-        return Command(content, now_s=self.now_s, timeout_s=timeout_s, id=text, full=full)
+        return Command((content, text, full, 1), self.now_s, timeout_s)
+
+    def request_alone(self, command: Command) -> bytes | None:
+        return request_alone(self.core, command.content, command.full, self.now_s)
 
     def frame(self) -> Frame | None:
         frame = self.core.next_frame(self.now_s)
@@ -128,18 +132,17 @@ def test_a_command_alone_goes_as_a_plain_request_and_several_as_a_pipeline(drive
 
 def test_a_call_goes_alone_only_where_nothing_else_is_in_line(driver: Driver) -> None:
     first, second = driver.command("first"), driver.command("second")
-    assert driver.core.alone_payload(first, driver.now_s) is not None
+    assert driver.request_alone(first) is not None
     driver.core.adopt(first, driver.now_s)
-    assert driver.core.alone_payload(second, driver.now_s) is None
+    assert driver.request_alone(second) is None
     assert (first.seq, second.seq) == (1, None)
     driver.reply(1, done(1))
     assert first.outcome == {"rev": 1}
 
-    payload = driver.core.alone_payload(second, driver.now_s)
+    payload = driver.request_alone(second)
     assert payload is not None
     assert decode_request(payload)[2:4] == (2, 1)
-    assert driver.core.answered_alone(second, encode_reply(2, done(2)))
-    assert second.outcome == {"rev": 2}
+    assert answered(driver.core, encode_reply(2, done(2))) == {"rev": 2}
     third = driver.submit("third")
     assert driver.write() == [(3, 2)]
     driver.reply(3, done(3))
@@ -158,14 +161,14 @@ def test_what_is_no_good_answer_to_a_call_that_went_alone_changes_nothing(
     driver: Driver, payload: bytes
 ) -> None:
     command = driver.command("first")
-    assert driver.core.alone_payload(command, driver.now_s) is not None
-    assert not driver.core.answered_alone(command, payload)
-    assert (command.seq, command.outcome) == (None, None)
+    assert driver.request_alone(command) is not None
+    assert answered(driver.core, payload) is None
+    assert driver.core.line.last_seq == 0
 
 
 def test_a_call_that_went_alone_and_got_no_answer_is_sent_again(driver: Driver) -> None:
     command = driver.command("first")
-    driver.core.alone_payload(command, driver.now_s)
+    driver.request_alone(command)
     driver.core.adopt(command, driver.now_s)
     driver.reconnect()
     assert driver.write() == [(1, 0)]
@@ -263,6 +266,56 @@ def test_a_reply_that_does_not_decode_ends_the_connection(driver: Driver) -> Non
     driver.core.receive(b"\xc1", driver.now_s)
 
     assert driver.core.wants_reconnect
+
+
+def test_a_late_answer_to_a_frame_that_was_given_up_counts_and_so_does_that_of_its_repeat(
+    driver: Driver,
+) -> None:
+    commands = [driver.submit(timeout_s=100.0) for _ in range(2)]
+    driver.write()
+    driver.wait(RESEND_S)
+    commands.append(driver.submit(timeout_s=100.0))
+    assert driver.write() == [(1, 0)]  # all three
+
+    driver.core.receive(pipeline(1, done(1), done(2)), driver.now_s)
+    between = [each.outcome for each in commands]
+    driver.core.receive(pipeline(1, done(1), done(2), done(3)), driver.now_s)
+
+    line = driver.core.line
+    assert between == [{"rev": 1}, {"rev": 2}, None]
+    assert [each.outcome for each in commands] == [{"rev": 1}, {"rev": 2}, {"rev": 3}]
+    assert (len(line), line.idle, line.waiting, line.bytes) == (0, 0, 0, 0)
+
+
+def test_a_late_answer_to_a_frame_that_was_given_up_and_not_repeated_yet_counts(
+    driver: Driver,
+) -> None:
+    commands = [driver.submit(timeout_s=100.0) for _ in range(2)]
+    driver.write()
+    driver.wait(RESEND_S)
+
+    driver.core.receive(pipeline(1, done(1), done(2)), driver.now_s)
+
+    line = driver.core.line
+    assert [each.outcome for each in commands] == [{"rev": 1}, {"rev": 2}]
+    assert (len(line), line.idle, line.waiting, line.bytes) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        pytest.param([[0, {"rev": 1}], [0, "no map"]], id="no-map"),
+        pytest.param([[0, {"rev": 1}], 7], id="no-pair"),
+        pytest.param([[0, {"rev": 1}]], id="too-few"),
+    ],
+)
+def test_a_malformed_pipeline_reply_is_no_outcome(driver: Driver, replies: list[Any]) -> None:
+    commands = [driver.submit(timeout_s=100.0) for _ in range(2)]
+    driver.write()
+
+    driver.reply(1, Outcome(0, encode_body({"replies": replies})))
+
+    assert commands[1].outcome is None
 
 
 # Passing refusals.

@@ -24,6 +24,7 @@ from luludb.errors import (
 from luludb.model import Outcome
 from luludb.wire import decode_request, encode_body, encode_content, encode_pipeline_body
 from luludb.wire import encode_reply as frame_reply
+from luludb_client.alone import answered, request_alone
 from luludb_client.core import Core
 from luludb_client.line import Command
 
@@ -148,9 +149,8 @@ class CoreStates(RuleBasedStateMachine):
             return
         for _ in range(count):
             text = f"{len(self.commands)}"
-            command = Command(
-                encode_content(op, {"text": text}), now_s=self.now_s, timeout_s=timeout_s, id=text
-            )
+            content = encode_content(op, {"text": text})
+            command = Command((content, text, False, 1), self.now_s, timeout_s)
             self.core.submit(command)
             self.commands.append(command)
             self.texts.append(text)
@@ -164,10 +164,9 @@ class CoreStates(RuleBasedStateMachine):
     def call_alone(self, timeout_s: float, op: str, what: str) -> None:
         """A blocking call, which sends at once where nothing else is in line."""
         text = f"{len(self.commands)}"
-        command = Command(
-            encode_content(op, {"text": text}), now_s=self.now_s, timeout_s=timeout_s, id=text
-        )
-        payload = self.core.alone_payload(command, self.now_s)
+        content = encode_content(op, {"text": text})
+        command = Command((content, text, False, 1), self.now_s, timeout_s)
+        payload = request_alone(self.core, content, False, self.now_s)
         if payload is None:
             return
         self.commands.append(command)
@@ -176,7 +175,8 @@ class CoreStates(RuleBasedStateMachine):
         assert connection is not None
         if what == "answered" and not connection.to_daemon and not connection.to_client:
             reply = self.daemon.answer(connection, payload)
-            if not self.core.answered_alone(command, reply):
+            command.outcome = answered(self.core, reply)
+            if command.outcome is None:
                 self.core.adopt(command, self.now_s)
                 self.core.receive(reply, self.now_s)
                 self.tick()

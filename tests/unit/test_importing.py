@@ -29,10 +29,10 @@ class Daemon:
         self._refusals = dict(refusals)
         self._commands = 0
 
-    def submit(self, command):
+    def submit(self, packed, now_s, timeout_s):
         self._commands += 1
         number = self._commands
-        self._events.append(f"sent {command.count}")
+        self._events.append(f"sent {packed[-1]}")
         future = Future()
         future.result = lambda: self._answer(number)
         return future

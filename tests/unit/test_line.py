@@ -16,7 +16,7 @@ from luludb_client.line import Command, Flight, Line
 
 
 def command(content: bytes = b"x", count: int = 1) -> Command:
-    return Command(content, now_s=0.0, timeout_s=10.0, count=count)
+    return Command((content, None, False, count), 0.0, 10.0)
 
 
 def line_of(count: int) -> Line:

@@ -7,13 +7,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from luludb.errors import LuludbError
+from luludb.ids import new_id
 from luludb_client import operations
 from luludb_client.operations import Operation
 
 Send = Callable[[Operation[list[dict[str, Any]]]], list[dict[str, Any]]]
-
-
-_APPEND_KEYS = ("id", "role", "content", "timestamp", "session_id")
 
 
 class Batch:
@@ -35,7 +33,7 @@ class Batch:
         self, name: str, working_dir: str, *, id: str | None = None, status: str = "created"
     ) -> str:
         """Add a session. Returns its id, which the commands behind it may use."""
-        return self._add(operations.create_session(name, working_dir, id=id, status=status))
+        return self._add(*operations.create_session(name, working_dir, id=id, status=status))
 
     def update_session(
         self,
@@ -46,7 +44,7 @@ class Batch:
         working_dir: str | None = None,
     ) -> None:
         """Change what is given, and `updated_at`."""
-        self._add(operations.update_session(id, name=name, status=status, working_dir=working_dir))
+        self._add(*operations.update_session(id, name=name, status=status, working_dir=working_dir))
 
     def update_session_status(self, id: str, status: str) -> None:
         """Change the status, and `updated_at`."""
@@ -54,7 +52,7 @@ class Batch:
 
     def delete_session(self, id: str) -> None:
         """Delete a session with its messages."""
-        self._add(operations.delete_session(id))
+        self._add(*operations.delete_session(id))
 
     def append_message(
         self,
@@ -66,18 +64,20 @@ class Batch:
         timestamp: str | None = None,
     ) -> str:
         """Add a message at the end of a session. Returns its id."""
-        operation = operations.append_message(session_id, role, content, id=id, timestamp=timestamp)
         # The shortest name first: in this order the daemon makes its digest of a transaction.
-        args = {key: operation.args[key] for key in _APPEND_KEYS if key in operation.args}
-        return self._add(Operation(operation.op, args, operation.read))
+        args = {"id": new_id() if id is None else id, "role": role, "content": content}
+        if timestamp is not None:
+            args["timestamp"] = timestamp
+        args["session_id"] = session_id
+        return self._add("message.append", args)
 
     def update_message(self, id: str, content: str) -> None:
         """Set a message's content; it keeps its place."""
-        self._add(operations.update_message(id, content))
+        self._add(*operations.update_message(id, content))
 
     def delete_message(self, id: str) -> None:
         """Delete a message."""
-        self._add(operations.delete_message(id))
+        self._add(*operations.delete_message(id))
 
     def __enter__(self) -> Self:
         if self._is_open or self._is_over:
@@ -96,11 +96,12 @@ class Batch:
         if kind is None and self._commands:
             self.results = self._send(operations.transaction(self._commands))
 
-    def _add(self, operation: Operation[Any]) -> str:
+    def _add(self, op: str, args: dict[str, Any], _: object = None) -> str:
         if not self._is_open:
             raise LuludbError(
                 "this transaction is not open; its methods belong inside its `with`", code="closed"
             )
-        operations.check_transaction_length(len(self._commands) + 1)
-        self._commands.append((operation.op, operation.args))
-        return str(operation.args["id"])
+        commands = self._commands
+        operations.check_transaction_length(len(commands) + 1)
+        commands.append((op, args))
+        return str(args["id"])

@@ -13,14 +13,16 @@ from math import inf
 from luludb.home import Home, read_discovery
 from luludb.limits import CONNECT_PAUSE_S_MAX, CONNECT_PAUSE_S_MIN, RECEIVE_BYTES_MAX
 from luludb_client.core import Core, Frame
-from luludb_client.line import Command
+from luludb_client.line import Command, Packed
 from luludb_client.zmtp import (
     Decoder,
     TransportError,
     encode_frame,
     encode_opening,
-    only_payload,
 )
+
+Sent = tuple[int, Packed, float, float]
+"""What went alone: its seq, what it is, when its call was made and its timeout in seconds."""
 
 _OPENING = encode_opening("DEALER")
 _IPC = "ipc://"
@@ -50,6 +52,13 @@ class Channel:
     rest follows on the same connection or the connection is closed.
 
     Attributes:
+        connection: the socket, or None.
+        decoder: of what it receives.
+        rest: what has to be written before anything else.
+        alone: what `Alone` has sent and not yet noted, which is in no line.
+        is_inside: whether something is being done; when it is still so at the next entry, a signal
+            handler's exception cut it short.
+        is_broken: whether the connection is over and waits to be closed.
         is_polled: whether another thread waits on the socket now, so that it must not be closed.
         wants_write: whether the socket took less than there was.
     """
@@ -57,13 +66,13 @@ class Channel:
     def __init__(self, home: Home, core: Core) -> None:
         self._home = home
         self._core = core
-        self._socket: socket.socket | None = None
-        self._decoder = Decoder()
-        self._rest = b""
+        self.connection: socket.socket | None = None
+        self.decoder = Decoder()
+        self.rest = b""
         self._under_way: Frame | None = None  # being written now; None again when that is noted
-        self._alone: Command | None = None  # sent by `send_alone`, and in no line yet
-        self._is_inside = False
-        self._is_broken = False
+        self.alone: Sent | None = None
+        self.is_inside = False
+        self.is_broken = False
         self._retry_s = 0.0
         self._pause_s = CONNECT_PAUSE_S_MIN
         self.is_polled = False
@@ -73,15 +82,15 @@ class Channel:
     @property
     def interest(self) -> tuple[int, int] | None:
         """The descriptor to poll and the events of interest, or None without a connection."""
-        if self._socket is None:
+        if self.connection is None:
             return None
-        return self._socket.fileno(), _READ_AND_WRITE if self.wants_write else select.POLLIN
+        return self.connection.fileno(), _READ_AND_WRITE if self.wants_write else select.POLLIN
 
     def wakeup_s(self) -> float:
         """When `advance` has something to do although nothing was received."""
-        if self._is_broken:
+        if self.is_broken:
             return 0.0
-        if self._socket is None and self._core.line.waiting and self._core.fatal is None:
+        if self.connection is None and self._core.line.waiting and self._core.fatal is None:
             return self._retry_s
         return inf
 
@@ -90,80 +99,40 @@ class Channel:
         self._enter()
         if now_s >= self._core.due_s:
             self._core.tick(now_s)
-        if self._socket is None:
+        if self.connection is None:
             if now_s >= self.wakeup_s():
                 self._connect(now_s)
         elif self._core.wants_reconnect:
             self._drop(now_s)
-        if self._socket is not None and not self._is_broken:
+        if self.connection is not None and not self.is_broken:
             self._write(now_s)
-        self._is_inside = False
+        self.is_inside = False
 
-    def send_alone(self, command: Command, now_s: float) -> int | None:
-        """Send a blocking call's command where nothing else is to be done before.
-
-        Returns:
-            The descriptor on which to wait for `receive_alone`; None where the command was not
-            sent, or is in line already.
-        """
-        if self._is_inside or self._is_broken:
-            self._enter()
-        self._is_inside = True
-        if self._socket is not None and not self._is_broken and not self._rest:
-            payload = self._core.alone_payload(command, now_s)
-            if payload is not None:
-                data = encode_frame(payload)
-                self._alone = command
-                try:
-                    sent = self._socket.send(data, socket.MSG_NOSIGNAL)
-                except OSError:
-                    sent = 0  # whatever it is, the general way meets it again
-                if sent == len(data):
-                    return self._socket.fileno()
-                if sent:
-                    self.wants_write = True
-                    self._rest = data[sent:]
-                    self.adopt_alone(now_s)
-                self._alone = None
-        self._is_inside = False
-        return None
-
-    def receive_alone(self, now_s: float) -> None:
-        """Take in what came after `send_alone`; the command is answered or in line then."""
-        assert self._socket is not None
-        assert self._alone is not None
-        try:
-            received = self._socket.recv(RECEIVE_BYTES_MAX)
-        except OSError:
-            received = b""
-        payload = only_payload(received) if self._decoder.is_between else None
-        if payload is None or not self._core.answered_alone(self._alone, payload):
-            self.adopt_alone(now_s)
-            self._take(received, now_s)
-        self._alone = None
-        self._is_inside = False
-
-    def adopt_alone(self, now_s: float) -> None:
-        """Put a command of `send_alone` in line, since it is not answered at once."""
-        command = self._alone
-        if command is not None and command.seq is None:
-            self._core.adopt(command, now_s)
-        self._alone = None
-        self._is_inside = False
+    def adopt_alone(self, sent_s: float) -> Command | None:
+        """Put in line, as sent, what went alone and was not answered; None where there is none."""
+        if self.alone is None:
+            return None
+        seq, packed, now_s, timeout_s = self.alone
+        command = None
+        if seq > self._core.line.last_seq:
+            command = Command(packed, now_s, timeout_s)
+            self._core.adopt(command, sent_s)
+        self.alone = None
+        return command
 
     def write(self, now_s: float) -> None:
         """Write what there is to write, while another thread may poll the socket."""
         self._enter()
-        if self._socket is not None and not self._is_broken:
+        if self.connection is not None and not self.is_broken:
             self._write(now_s)
-        self._is_inside = False
+        self.is_inside = False
 
     def receive(self, now_s: float) -> None:
         """Take in what the socket has."""
         self._enter()
-        if self._socket is not None:
-            self._receive(self._socket, now_s)
-        self._is_inside = False
+        if self.connection is not None:
+            self._receive(self.connection, now_s)
+        self.is_inside = False
 
     def writable(self) -> None:
         """The socket takes bytes again."""
@@ -173,12 +142,12 @@ class Channel:
         """Give up the connection for good."""
         self._enter()
         self._drop(0.0)
-        self._is_inside = False
+        self.is_inside = False
 
     def let_go(self) -> None:
         """Close this process's copy of a socket that a fork left to it; nothing is sent."""
-        if self._socket is not None:
-            self._socket.close()
+        if self.connection is not None:
+            self.connection.close()
 
     def mend(self) -> None:
         """Bring core and connection together after a call that an exception cut short.
@@ -186,19 +155,21 @@ class Channel:
         A signal handler may raise one at any place, as KeyboardInterrupt is. A frame that may
         have been begun counts as sent, and a new connection makes sure of all else.
         """
-        if self._is_inside:
-            self.adopt_alone(0.0)
+        if self.is_inside:
+            command = self.adopt_alone(0.0)
+            if command is not None:
+                self._core.abandon(command)
             if self._under_way is not None:
                 self._core.began(self._under_way, 0.0)
                 self._under_way = None
             self._drop(0.0)
-            self._is_inside = False
+            self.is_inside = False
 
     def _enter(self) -> None:
-        if self._is_inside:
+        if self.is_inside:
             self.mend()
-        self._is_inside = True
-        if self._is_broken and not self.is_polled:
+        self.is_inside = True
+        if self.is_broken and not self.is_polled:
             self._drop(self._retry_s)
 
     def _connect(self, now_s: float) -> None:
@@ -214,13 +185,13 @@ class Channel:
             connection.close()
             self._failed(f"pid {discovery.pid} does not listen ({error.strerror or error})", now_s)
             return
-        self._socket = connection
-        self._decoder = Decoder()
+        self.connection = connection
+        self.decoder = Decoder()
         self._core.unavailable = self._unavailable(
             f"daemon (pid {discovery.pid}) does not answer", is_there=True
         )
         self._core.connected(now_s)
-        self._rest = _OPENING
+        self.rest = _OPENING
 
     def _failed(self, why: str, now_s: float) -> None:
         self._core.unavailable = self._unavailable(why)
@@ -232,12 +203,12 @@ class Channel:
         return f"no answer from the daemon of {self._home.path}: {why}. Nothing was sent; {advice}"
 
     def _write(self, now_s: float) -> None:
-        assert self._socket is not None
+        assert self.connection is not None
         while not self.wants_write:
-            data = self._rest
+            data = self.rest
             frame = None
             if not data:
-                if not self._decoder.is_ready:
+                if not self.decoder.is_ready:
                     return
                 frame = self._core.next_frame(now_s)
                 if frame is None:
@@ -247,10 +218,10 @@ class Channel:
                 return
 
     def _send(self, data: bytes, frame: Frame | None, now_s: float) -> bool:
-        assert self._socket is not None
+        assert self.connection is not None
         self._under_way = frame
         try:
-            sent = self._socket.send(data, socket.MSG_NOSIGNAL)
+            sent = self.connection.send(data, socket.MSG_NOSIGNAL)
         except BlockingIOError:
             self._under_way = None
             self.wants_write = True
@@ -263,7 +234,7 @@ class Channel:
             self._core.began(frame, now_s)
             self._under_way = None
         self.wants_write = sent < len(data)
-        self._rest = data[sent:] if self.wants_write else b""
+        self.rest = data[sent:] if self.wants_write else b""
         return True
 
     def _receive(self, connection: socket.socket, now_s: float) -> None:
@@ -273,15 +244,15 @@ class Channel:
             return
         except OSError:
             received = b""
-        self._take(received, now_s)
+        self.take(received, now_s)
 
-    def _take(self, received: bytes, now_s: float) -> None:
+    def take(self, received: bytes, now_s: float) -> None:
         """Take in what was received; nothing means that the connection is at its end."""
-        if not received or self._is_broken:
+        if not received or self.is_broken:
             self._drop(now_s)
             return
         try:
-            messages = self._decoder.feed(received)
+            messages = self.decoder.feed(received)
         except TransportError as error:
             self._drop(now_s)
             self._failed(str(error), now_s)
@@ -294,20 +265,20 @@ class Channel:
 
     def _drop(self, now_s: float) -> None:
         """Close the connection. The next one is made at once, if this one had come to its hello."""
-        if self._socket is None:
+        if self.connection is None:
             return
         was_ready = self._core.is_ready
         self._core.disconnected()
-        self._rest = b""
+        self.rest = b""
         self.wants_write = False
-        if not self._is_broken:
+        if not self.is_broken:
             self._retry_s = now_s
             if not was_ready:
                 self._retry_s += self._pause_s
                 self._pause_s = min(2 * self._pause_s, CONNECT_PAUSE_S_MAX)
         # A descriptor that another thread polls must not be closed under it: its number may be
         # given to another file at once.
-        self._is_broken = self.is_polled
+        self.is_broken = self.is_polled
         if not self.is_polled:
-            self._socket.close()
-            self._socket = None
+            self.connection.close()
+            self.connection = None

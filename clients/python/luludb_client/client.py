@@ -18,11 +18,21 @@ from luludb_client import control, operations
 from luludb_client.batch import Batch
 from luludb_client.feed import Feed
 from luludb_client.link import Link, closed_error
-from luludb_client.operations import Operation, check_timeout, make_command
+from luludb_client.operations import Operation, check_timeout, pack
 from luludb_client.replica import Replica
 from luludb_client.watcher import Watch
 
 Result = TypeVar("Result")
+
+_pid = os.getpid()  # noted, since asking is a system call for each command
+
+
+def _note_pid() -> None:
+    global _pid  # noqa: PLW0603  # it is the process's
+    _pid = os.getpid()
+
+
+os.register_at_fork(after_in_child=_note_pid)
 
 
 class Client:
@@ -140,7 +150,7 @@ class Client:
             NotFound: there is no such session.
             AlreadyExists: the id is taken; one who sends its own id again may take it for done.
         """
-        operation = operations.append_message(session_id, role, content, id=id, timestamp=timestamp)
+        operation = operations.append_message(session_id, role, content, id, timestamp)
         return self._write(operation, durability)
 
     def update_message(self, id: str, content: str) -> Message:
@@ -206,7 +216,10 @@ class Client:
         Commands are applied in the order of the calls. Waits while 256 are on their way.
         """
         operation = operations.free_operation(op, args)
-        return self._link().submit(self._command(operation, durability))
+        link = self._links.get(_pid)
+        if link is None or self._is_closed:
+            link = self._link()
+        return link.submit(pack(operation, durability), time.monotonic(), self._timeout_s)
 
     def flush(self) -> None:
         """Wait until everything submitted is decided; each future has its outcome."""
@@ -269,7 +282,7 @@ class Client:
             watch = reference()
             if watch is not None:
                 watch.close()
-        link = self._links.get(os.getpid())
+        link = self._links.get(_pid)
         if link is not None:
             link.close(self._timeout_s)
         self._let_go_inherited()
@@ -296,41 +309,28 @@ class Client:
     # Below.
 
     def _write(self, operation: Operation[Result], durability: str | None = None) -> Result:
-        link = self._links.get(os.getpid())
+        link = self._links.get(_pid)
         if link is None or self._is_closed:
             link = self._link()
-        command = make_command(
-            operation,
-            durability=durability,
-            now_s=time.monotonic(),
-            timeout_s=self._timeout_s,
-        )
-        return operation.read(link.call(command))
-
-    def _command(self, operation: Operation[Any], durability: str | None) -> Any:
-        return make_command(
-            operation,
-            durability=durability,
-            now_s=time.monotonic(),
-            timeout_s=self._timeout_s,
-        )
+        now_s = time.monotonic()
+        body = link.call(pack(operation, durability), now_s, self._timeout_s)
+        _, args, read = operation
+        return read(body, args)
 
     def _link(self) -> Link:
         self._check_open()
-        pid = os.getpid()
-        link = self._links.get(pid)
+        link = self._links.get(_pid)
         if link is None:
             self._let_go_inherited()
             # Two threads may come here at once: setdefault lets one link win.
             new = Link(self._home)
-            link = self._links.setdefault(pid, new)
+            link = self._links.setdefault(_pid, new)
             if link is not new:
                 new.let_go()
         return link
 
     def _let_go_inherited(self) -> None:
-        pid = os.getpid()
-        for other in [other for other in self._links if other != pid]:
+        for other in [other for other in self._links if other != _pid]:
             inherited = self._links.pop(other, None)
             if inherited is not None:
                 inherited.let_go()

@@ -7,8 +7,9 @@ kept reply is in. `Core` decides what the daemon's answers mean; this module kee
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 from luludb.errors import LuludbError
@@ -23,6 +24,11 @@ from luludb.limits import (
 )
 
 Outcome = dict[str, Any] | LuludbError
+_count_of = attrgetter("count")
+
+
+Packed = tuple[bytes, str | None, bool, int]
+"""What a `Command` is made of: its content, id, full and count."""
 
 
 class Command:
@@ -62,32 +68,20 @@ class Command:
         "times_sent",
     )
 
-    def __init__(
-        self,
-        content: bytes,
-        *,
-        now_s: float,
-        timeout_s: float,
-        id: str | None = None,
-        full: bool = False,
-        count: int = 1,
-        future: Any = None,
-    ) -> None:
-        self.content = content
-        self.id = id
-        self.full = full
-        self.count = count
+    def __init__(self, packed: Packed, now_s: float, timeout_s: float) -> None:
+        # By place: one of these is made for each that goes in line, and arguments by name cost as
+        # many instructions as the rest.
+        self.content, self.id, self.full, self.count = packed
         self.deadline_s = now_s + timeout_s
         margin_s = timeout_s / 4
         self.margin_s = margin_s if margin_s < ENDING_MARGIN_S_MAX else ENDING_MARGIN_S_MAX
-        self.future = future
+        self.times_sent = 0
+        self.is_ending = self.is_unknown = False
         self.outcome: Outcome | None = None
         self.seq: int | None = None
-        self.times_sent = 0
         self.flight: Flight | None = None
         self.refusal: LuludbError | None = None
-        self.is_ending = False
-        self.is_unknown = False
+        self.future: Any = None
 
 
 class Flight:
@@ -163,28 +157,25 @@ class Line:
 
         Their seqs follow each other without a gap. Empty where nothing has to be sent now.
         """
-        commands: list[Command] = []
         if self.collects():
-            return commands
-        content_bytes = count = 0
-        for command in self._candidates():
-            content_bytes += len(command.content) + 1
-            count += command.count
-            if commands and (content_bytes > CLIENT_FRAME_BYTES_MAX or count > FRAME_COMMANDS_MAX):
-                break
-            commands.append(command)
-            if len(commands) == PIPELINE_COMMANDS_MAX:
-                break
+            return []
+        commands = list(islice(self._candidates(), PIPELINE_COMMANDS_MAX))
+        if (
+            self.bytes + len(commands) > CLIENT_FRAME_BYTES_MAX
+            or sum(map(_count_of, commands)) > FRAME_COMMANDS_MAX
+        ):
+            del commands[_fitting(commands) :]
         return commands
 
     def began(self, first_seq: int, commands: Sequence[Command], now_s: float) -> None:
         """Note that the first byte of a frame with these commands was written."""
         flight = Flight(first_seq, commands, now_s)
+        opened, unsent = self.open, self.unsent
         for seq, command in enumerate(commands, first_seq):
             if command.seq is None:
-                self.open[seq] = command
+                opened[seq] = command
                 command.seq = self.last_seq = seq
-                self.unsent.popleft()
+                unsent.popleft()
             elif command.flight is None:
                 self.idle -= 1
             command.flight = flight
@@ -203,6 +194,32 @@ class Line:
             if flight.first_seq == seq and count in (None, len(flight.commands)):
                 return flight
         return None
+
+    def answered(
+        self, flight: Flight, bodies: Sequence[dict[str, Any]], ended: list[Command]
+    ) -> None:
+        """Take away the oldest flight, which is not overdue, and its commands: all are kept.
+
+        The same as `landed` and `remove` for each, at once. Where an exception out of a signal
+        handler cuts it short, `grounded` does the rest.
+
+        Args:
+            flight: the first one.
+            bodies: of the replies to its commands.
+            ended: gets those commands with a future that have their outcome by this.
+        """
+        self.flights.popleft()
+        opened = self.open
+        for command, body in zip(flight.commands, bodies, strict=True):
+            if command.seq not in opened:
+                continue  # it was in an earlier frame too, whose answer came late
+            if command.outcome is None:
+                command.outcome = body
+                self.waiting -= 1
+                if command.future is not None:
+                    ended.append(command)
+            self.bytes -= len(command.content)
+            del opened[command.seq]
 
     def overtaken(self, flight: Flight) -> None:
         """Take away, as lost, the flights that were sent before `flight`."""
@@ -267,18 +284,22 @@ class Line:
             self.unsent.appendleft(command)
         self.last_seq = last_seq
 
-    def _candidates(self) -> Iterator[Command]:
+    def _candidates(self) -> Iterable[Command]:
+        return self._idle_first() if self.idle else self._unsent_in_window()
+
+    def _idle_first(self) -> Iterator[Command]:
         expected = None
-        if self.idle:
-            for seq, command in self.open.items():
-                if command.flight is None and expected in (None, seq):
-                    expected = seq + 1
-                    yield command
-                elif expected is not None:
-                    return
-            if expected != self.last_seq + 1:
+        for seq, command in self.open.items():
+            if command.flight is None and expected in (None, seq):
+                expected = seq + 1
+                yield command
+            elif expected is not None:
                 return
-        yield from islice(self.unsent, max(0, self.acked + WINDOW_COMMANDS_MAX - self.last_seq))
+        if expected == self.last_seq + 1:
+            yield from self._unsent_in_window()
+
+    def _unsent_in_window(self) -> Iterator[Command]:
+        return islice(self.unsent, max(0, self.acked + WINDOW_COMMANDS_MAX - self.last_seq))
 
     def collects(self) -> bool:
         """Whether what is unsent waits for more, to go in one frame."""
@@ -297,3 +318,14 @@ class Line:
                 command.flight = None
                 if command.seq in self.open:
                     self.idle += 1
+
+
+def _fitting(commands: Sequence[Command]) -> int:
+    """How many of the commands fit in one frame: one in any case."""
+    content_bytes = count = 0
+    for place, command in enumerate(commands):
+        content_bytes += len(command.content) + 1
+        count += command.count
+        if place and (content_bytes > CLIENT_FRAME_BYTES_MAX or count > FRAME_COMMANDS_MAX):
+            return place
+    return len(commands)

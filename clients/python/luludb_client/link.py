@@ -14,20 +14,22 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from math import ceil, inf
+from threading import get_ident
 from typing import Any
 
 from luludb.errors import LuludbError
 from luludb.home import Home
 from luludb.limits import (
-    ALONE_MS_MAX,
     CLIENT_BYTES_MAX,
     POLL_S_MAX,
     RECEIVE_BYTES_MAX,
     WINDOW_COMMANDS_MAX,
 )
+from luludb_client.alone import Alone
 from luludb_client.channel import Channel
 from luludb_client.core import Core
-from luludb_client.line import Command
+from luludb_client.futures import CommandFuture, resolve
+from luludb_client.line import Command, Packed
 
 _SEVERAL = -1
 
@@ -45,7 +47,9 @@ class Link:
 
     def __init__(self, home: Home) -> None:
         self._core = Core()
+        self._line = self._core.line
         self._channel = Channel(home, self._core)
+        self._alone = Alone(self._core, self._channel)
         self._lock = threading.Lock()
         self._followers: dict[threading.Lock, Callable[[], object]] = {}
         self._leader: int | None = None  # the thread that polls
@@ -57,16 +61,14 @@ class Link:
         self._poll: select.poll | None = None
         self._polled: tuple[int, int] | None = None
         self._thread: int | None = None  # the only one that called so far, or _SEVERAL
-        self._alone_poll = select.poll()
-        self._alone_descriptor = -1
         self._bell_in, self._bell_out = socket.socketpair()
         self._bell_in.setblocking(False)
         self._bell_out.setblocking(False)
 
     # What the client calls.
 
-    def call(self, command: Command) -> dict[str, Any]:
-        """Send a command and wait for its reply's body.
+    def call(self, packed: Packed, now_s: float, timeout_s: float) -> dict[str, Any]:
+        """Send a command and wait for its reply's body, till `timeout_s` after `now_s`.
 
         Raises:
             LuludbError: the daemon's refusal, or what can be said without its answer.
@@ -74,92 +76,78 @@ class Link:
         with self._lock:
             if self._is_closed:
                 raise closed_error()
+            command: Command | None = None
             try:
-                if not self._call_alone(command):
+                # What goes alone keeps the lock meanwhile, for a moment only: it is for a client
+                # of one thread.
+                if (self._thread == get_ident() or self._is_only_thread()) and self._leader is None:
+                    answer = self._alone.call(packed, now_s, timeout_s)
+                    if isinstance(answer, dict):
+                        return answer
+                    command = answer
+                if command is None:
+                    command = Command(packed, now_s, timeout_s)
                     self._core.submit(command)
                     if self._leader is not None:
                         self._write_beside_leader()
-                while command.outcome is None:
-                    if not self._go_on(lambda: command.outcome is not None, command.deadline_s):
-                        break
+                return self._outcome(command)
             except BaseException:
-                # The caller was interrupted, and waits no longer.
+                # Where the caller was interrupted, it waits no longer.
                 self._channel.mend()
-                self._core.abandon(command)
+                if command is not None:
+                    self._core.abandon(command)
                 raise
             finally:
                 if self._leader is not None or self._followers:
                     self._pass_lead()
+
+    def _outcome(self, command: Command) -> dict[str, Any]:
+        self._wait(lambda: command.outcome is not None, command.deadline_s)
         outcome = command.outcome
         if isinstance(outcome, LuludbError):
             raise outcome
         assert outcome is not None
         return outcome
 
-    def _call_alone(self, command: Command) -> bool:
-        """Send and wait in one piece where nothing else is under way: the usual blocking call.
-
-        The lock is kept meanwhile, so this is for a client of one thread, and for a moment only.
-
-        Returns:
-            Whether the command has its outcome or is in line; else nothing of it was sent.
-        """
-        if self._thread != threading.get_ident() and not self._is_only_thread():
-            return False
-        now_s = time.monotonic()
-        if self._leader is not None or now_s + ALONE_MS_MAX / 1000 > command.deadline_s:
-            return False
-        descriptor = self._channel.send_alone(command, now_s)
-        if descriptor is None:
-            return command.seq is not None
-        if descriptor != self._alone_descriptor:
-            self._alone_poll = select.poll()
-            self._alone_poll.register(descriptor, select.POLLIN)
-            self._alone_descriptor = descriptor
-        if self._alone_poll.poll(ALONE_MS_MAX):
-            self._channel.receive_alone(now_s)
-        else:
-            self._channel.adopt_alone(now_s)
-        return True
-
     def _is_only_thread(self) -> bool:
         """Whether no other thread ever called."""
-        thread = threading.get_ident()
+        thread = get_ident()
         if self._thread is None:
             self._thread = thread
         elif self._thread != thread:
             self._thread = _SEVERAL
         return self._thread == thread
 
-    def submit(self, command: Command) -> Future[dict[str, Any]]:
+    def submit(self, packed: Packed, now_s: float, timeout_s: float) -> Future[dict[str, Any]]:
         """Put a command in line and return the future of its reply's body.
 
-        Waits while the window is full, at most until the command's deadline.
+        Waits while the window is full, at most till `timeout_s` after `now_s`.
         """
-        future: Future[dict[str, Any]] = Future()
-        future.set_running_or_notify_cancel()  # what is in line cannot be cancelled
-        command.future = future
+        command = Command(packed, now_s, timeout_s)
+        command.future = future = CommandFuture()
         with self._lock:
-            self._check_open()
-            self._thread = _SEVERAL  # the reader is one more
-            self._start_reader()
+            if self._reader is None or self._is_closed:
+                self._start_reader()
             if not self._has_room(command):
-                try:
-                    self._wait(lambda: self._has_room(command), command.deadline_s)
-                finally:
-                    self._pass_lead()
-                self._check_open()
+                self._wait_for_room(command)
             self._core.submit(command)
             self._unresolved += 1
-            if self._leader is not None:
-                if not self._core.line.collects():
-                    self._write_beside_leader()
-                elif self._core.due_s < self._led_until_s:
+            if self._line.collects():
+                if self._leader is not None and self._core.due_s < self._led_until_s:
                     self._ring_leader()
+            elif self._leader is not None:
+                self._write_beside_leader()
             else:
                 self._channel.advance(time.monotonic())
                 self._hand_out()
         return future
+
+    def _wait_for_room(self, command: Command) -> None:
+        try:
+            self._wait(lambda: self._has_room(command), command.deadline_s)
+        finally:
+            self._pass_lead()
+        self._check_open()
 
     def flush(self, timeout_s: float) -> None:
         """Wait until every command in line has its outcome, and every future is resolved."""
@@ -233,7 +221,7 @@ class Link:
         wait_s = wakeup_s - now_s if wakeup_s > now_s else 0.0
         poll = self._watched(channel.interest)
         self._led_until_s = wakeup_s
-        self._leader = threading.get_ident()
+        self._leader = get_ident()
         channel.is_polled = True
         try:
             self._lock.release()  # in here: the lock is taken back even if a signal comes now
@@ -270,7 +258,7 @@ class Link:
 
     def _pass_lead(self) -> None:
         """Let a follower lead, where there is one and nobody leads."""
-        if self._leader == threading.get_ident():
+        if self._leader == get_ident():
             # A signal's exception came before the lead was laid down.
             self._leader = None
             self._channel.is_polled = False
@@ -310,15 +298,11 @@ class Link:
             raise closed_error()
 
     def _has_room(self, command: Command) -> bool:
-        line = self._core.line
+        line = self._line
         return (
-            self._is_closed
-            or self._core.fatal is not None
-            or (
-                len(line) < WINDOW_COMMANDS_MAX
-                and (not line.bytes or line.bytes + len(command.content) <= CLIENT_BYTES_MAX)
-            )
-        )
+            len(line.open) + len(line.unsent) < WINDOW_COMMANDS_MAX
+            and (line.bytes + len(command.content) <= CLIENT_BYTES_MAX or not line.bytes)
+        ) or (self._is_closed or self._core.fatal is not None)
 
     def _is_flushed(self) -> bool:
         if self._is_closed:
@@ -349,6 +333,8 @@ class Link:
     # The reader: the thread that leads when nobody else waits, and resolves futures.
 
     def _start_reader(self) -> None:
+        self._check_open()
+        self._thread = _SEVERAL  # the reader is one more
         if self._reader is None:
             self._reader = threading.Thread(target=self._read, name="luludb-reader", daemon=True)
             self._reader.start()
@@ -361,8 +347,7 @@ class Link:
                 is_closed = self._is_closed
                 # A callback of a future may take its time, and another thread may want to lead.
                 self._pass_lead()
-            for command in finished:
-                _resolve(command)
+            resolve(finished)
             with self._lock:
                 self._unresolved -= len(finished)
                 self._hand_out()
@@ -370,10 +355,3 @@ class Link:
                     self._ring_leader()  # which may be a flush
             if is_closed:
                 return
-
-
-def _resolve(command: Command) -> None:
-    if isinstance(command.outcome, LuludbError):
-        command.future.set_exception(command.outcome)
-    else:
-        command.future.set_result(command.outcome)

@@ -1,12 +1,12 @@
 """What each writing method asks for, and what its reply's body means to the caller.
 
-Used by every client: an `Operation` is op and args to send and a function that reads the body.
+Used by every client.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from luludb.commands import CONTROL_OPS, DURABILITIES, PIPELINE, TRANSACTION
 from luludb.errors import InvalidRequest, TooLarge
@@ -19,9 +19,9 @@ from luludb.limits import (
     NESTING_DEPTH_MAX,
     TRANSACTION_COMMANDS_MAX,
 )
-from luludb.model import Message, Session
+from luludb.model import Message, Session, new_message
 from luludb.wire import encode_content, encode_request
-from luludb_client.line import Command
+from luludb_client.line import Packed
 
 Result = TypeVar("Result")
 
@@ -31,12 +31,11 @@ _CONTENT_BYTES_MAX = FRAME_BYTES_MAX - len(
 )
 
 
-class Operation(NamedTuple, Generic[Result]):
-    """One command of one of the client's methods."""
+Operation = tuple[str, dict[str, Any], Callable[[dict[str, Any], dict[str, Any]], Result]]
+"""One command of one of the client's methods: op, args, and what the reply's body means with them.
 
-    op: str
-    args: dict[str, Any]
-    read: Callable[[dict[str, Any]], Result]
+A plain tuple and a function without a closure: a named tuple and a closure took 2,000 instructions
+more of each call."""
 
 
 def create_session(
@@ -48,7 +47,7 @@ def create_session(
         "working_dir": working_dir,
         "status": status,
     }
-    return Operation("session.create", args, _session)
+    return "session.create", args, _session
 
 
 def update_session(
@@ -56,31 +55,35 @@ def update_session(
 ) -> Operation[Session]:
     changed = {"name": name, "status": status, "working_dir": working_dir}
     args = {"id": id, **{key: value for key, value in changed.items() if value is not None}}
-    return Operation("session.update", args, _session)
+    return "session.update", args, _session
 
 
 def delete_session(id: str) -> Operation[int]:
-    return Operation("session.delete", {"id": id}, lambda body: int(body["deleted_messages"]))
+    return "session.delete", {"id": id}, lambda body, _: int(body["deleted_messages"])
 
 
 def append_message(
-    session_id: str, role: str, content: str, *, id: str | None, timestamp: str | None
+    session_id: str, role: str, content: str, id: str | None, timestamp: str | None
 ) -> Operation[Message]:
     # In the order of their names, in which the daemon makes its digest of them: no sorting there.
-    args = {"content": content, "id": new_id() if id is None else id, "role": role}
-    args["session_id"] = session_id
+    args = {
+        "content": content,
+        "id": new_id() if id is None else id,
+        "role": role,
+        "session_id": session_id,
+    }
     if timestamp is not None:
         args["timestamp"] = timestamp
-    return Operation("message.append", args, lambda body: _message(body, content))
+    return "message.append", args, _message
 
 
 def update_message(id: str, content: str) -> Operation[Message]:
     args = {"id": id, "content": content}
-    return Operation("message.update", args, lambda body: _message(body, content))
+    return "message.update", args, _message
 
 
 def delete_message(id: str) -> Operation[None]:
-    return Operation("message.delete", {"id": id}, lambda _: None)
+    return "message.delete", {"id": id}, lambda *_: None
 
 
 def free_operation(op: str, args: Mapping[str, Any]) -> Operation[dict[str, Any]]:
@@ -89,6 +92,13 @@ def free_operation(op: str, args: Mapping[str, Any]) -> Operation[dict[str, Any]
     Raises:
         InvalidRequest: op is no command, or an argument cannot be sent.
     """
+    # Args go in the order of their names, in which the daemon makes its digest: no sorting there.
+    if op == "message.append" and len(args) == 3:
+        content, role, session_id = args.get("content"), args.get("role"), args.get("session_id")
+        if type(content) is type(role) is type(session_id) is str:
+            # Nearly every command there is, in 7,000 instructions less than what follows takes.
+            sent = {"content": content, "id": new_id(), "role": role, "session_id": session_id}
+            return op, sent, _whole
     if type(op) is not str:
         raise InvalidRequest(f"op is {_excerpt(op)}; it must be a str")
     if op == PIPELINE or op in CONTROL_OPS:
@@ -101,22 +111,20 @@ def free_operation(op: str, args: Mapping[str, Any]) -> Operation[dict[str, Any]
             _check_sendable(value, 0)
     if op == TRANSACTION:
         checked["commands"] = _with_ids(checked.get("commands"))
-    return Operation(op, checked, lambda body: body)
+    return op, checked, _whole
 
 
 def transaction(commands: list[tuple[str, dict[str, Any]]]) -> Operation[list[dict[str, Any]]]:
     """Commands that are applied together or not at all; the result is one map for each."""
-    return Operation(TRANSACTION, {"commands": commands}, lambda body: list(body["results"]))
+    return TRANSACTION, {"commands": commands}, lambda body, _: list(body["results"])
 
 
-def make_command(
-    operation: Operation[Any], *, durability: str | None, now_s: float, timeout_s: float
-) -> Command:
-    """The command to put in line.
+def pack(operation: Operation[Any], durability: str | None) -> Packed:
+    """What is sent of an operation.
 
     Raises:
         InvalidRequest: durability is no level, or an argument cannot be sent.
-        TooLarge: it does not fit in one frame, or is a transaction of too many commands.
+        TooLarge: it does not fit in one frame.
     """
     if durability is not None:
         check_durability(durability)
@@ -125,15 +133,12 @@ def make_command(
     if len(content) > _CONTENT_BYTES_MAX:
         raise TooLarge(f"{op} has {len(content)} bytes; the most is {_CONTENT_BYTES_MAX}")
     id = args.get("id")
-    commands = args.get("commands") if op == TRANSACTION else None
-    return Command(
-        content,
-        now_s=now_s,
-        timeout_s=timeout_s,
-        id=id if type(id) is str else None,
-        full=durability == "full",
-        count=len(commands) if isinstance(commands, list) else 1,
-    )
+    if type(id) is not str:
+        id = None
+    count = 1
+    if op == TRANSACTION and isinstance(commands := args.get("commands"), list):
+        count = len(commands)
+    return content, id, durability == "full", count
 
 
 def check_durability(durability: object) -> None:
@@ -183,7 +188,11 @@ def check_transaction_length(length: int) -> None:
         raise TooLarge(f"transaction has {length} commands; the most is {TRANSACTION_COMMANDS_MAX}")
 
 
-def _session(body: dict[str, Any]) -> Session:
+def _whole(body: dict[str, Any], _: object) -> dict[str, Any]:
+    return body
+
+
+def _session(body: dict[str, Any], _: object) -> Session:
     row = body["session"]
     return Session(
         row["id"],
@@ -195,9 +204,9 @@ def _session(body: dict[str, Any]) -> Session:
     )
 
 
-def _message(body: dict[str, Any], content: str) -> Message:
+def _message(body: dict[str, Any], args: dict[str, Any]) -> Message:
     row = body["message"]
-    return Message(row["id"], row["session_id"], row["role"], content, row["timestamp"])
+    return new_message(row["id"], row["session_id"], row["role"], args["content"], row["timestamp"])
 
 
 def _with_ids(commands: Any) -> Any:

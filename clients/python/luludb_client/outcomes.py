@@ -26,6 +26,23 @@ def answers_of(reply: Reply) -> tuple[list[tuple[int, dict[str, Any]]], int | No
     return answers if len(answers) == len(replies) else [], len(replies)
 
 
+def good_bodies(reply: Reply) -> list[dict[str, Any]] | None:
+    """The bodies of the commands that a reply answers, where all are well formed and none refused.
+
+    What else it is, `answers_of` tells.
+    """
+    replies = reply.body.get("replies")
+    if reply.status:
+        return None
+    if type(replies) is not list:
+        return [reply.body]
+    try:
+        bodies = [body for status, body in replies if not status]
+    except (TypeError, ValueError):
+        return None
+    return bodies if len(bodies) == len(replies) and set(map(type, bodies)) == {dict} else None
+
+
 def copy_of(error: LuludbError) -> LuludbError:
     """The same error for another caller: a traceback belongs to one."""
     return type(error)(error.message, code=error.code)

@@ -9,6 +9,7 @@ exception is a bug.
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 from luludb.errors import LuludbError
@@ -26,6 +27,7 @@ _MECHANISM: Final = b"NULL".ljust(20, b"\0")
 # Signature, version 3.0, mechanism, as-server (which NULL does not use), filler.
 _GREETING: Final = _SIGNATURE + bytes((_MAJOR_VERSION, 0)) + _MECHANISM + bytes(32)
 _GREETING_BYTES: Final = 64
+_long_head = Struct(">BQ").pack
 
 
 class TransportError(LuludbError):
@@ -43,31 +45,29 @@ def encode_opening(socket_type: str) -> bytes:
 
 def encode_frame(payload: bytes) -> bytes:
     """A message of the one frame `payload`."""
-    if len(payload) <= _SHORT_BYTES_MAX:
-        return bytes((0, len(payload))) + payload
-    return bytes((_LONG,)) + len(payload).to_bytes(8) + payload
+    size = len(payload)
+    if size > _SHORT_BYTES_MAX:
+        return _long_head(_LONG, size) + payload
+    return bytes((0, size)) + payload
 
 
 class Decoder:
     """Turns what one connection receives into messages.
 
     Attributes:
+        is_between: whether the peer is ready and no message is received in part.
         is_ready: whether the peer's greeting and READY command are in.
     """
 
-    __slots__ = ("_buffer", "_frames", "_frames_bytes", "_greeted", "is_ready")
+    __slots__ = ("_buffer", "_frames", "_frames_bytes", "_greeted", "is_between", "is_ready")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._frames: list[bytes] = []  # of a message whose last frame is not in yet
         self._frames_bytes = 0
         self._greeted = False
+        self.is_between = False
         self.is_ready = False
-
-    @property
-    def is_between(self) -> bool:
-        """Whether the peer is ready and no message is received in part."""
-        return self.is_ready and not self._buffer and not self._frames
 
     def feed(self, received: bytes) -> list[Message]:
         """The messages that `received` completes, in order.
@@ -89,6 +89,7 @@ class Decoder:
             start = end
         if start:
             del buffer[:start]
+        self.is_between = self.is_ready and not buffer and not self._frames
         return messages
 
     def _take_greeting(self) -> bool:
@@ -169,13 +170,10 @@ def only_payload(received: bytes) -> bytes | None:
 
     A blocking call's answer nearly always is. The way over a `Decoder` copies it twice.
     """
-    if len(received) > 1 and not received[0] and len(received) == 2 + received[1]:
+    size = len(received)
+    if size > 1 and not received[0] and received[1] == size - 2:
         return received[2:]
-    if (
-        len(received) > 9
-        and received[0] == _LONG
-        and len(received) == 9 + int.from_bytes(received[1:9])
-    ):
+    if size > 9 and received[0] == _LONG and int.from_bytes(received[1:9]) == size - 9:
         return received[9:]
     return None
 
