@@ -37,7 +37,7 @@ class ClientState:
         "_committed",
         "_kept_bytes",
         "_pending_bytes",
-        "_reuses",
+        "_reused",
         "_slot",
         "acked",
         "connection",
@@ -60,7 +60,7 @@ class ClientState:
         )
         self._kept_bytes = sum(chunk.reply_bytes for chunk in chunks)
         self._slot = 0
-        self._reuses = False  # whether the slot is that of the oldest chunk
+        self._reused = -1  # the place of the chunk whose slot it was, or -1
         self._committed = (self.last_seq, self.acked)
 
     def acknowledge(self, acked: int) -> None:
@@ -110,12 +110,13 @@ class ClientState:
         """The row of the ledger that keeps the pending replies and the state."""
         self.used_s = used_s
         chunks = self._chunks
-        if chunks and chunks[0].last_seq <= self.acked:
-            self._slot = slot = chunks[0].slot
-            self._reuses = True
-        else:
-            self._slot = slot = len(chunks)  # every one below is in use
-            self._reuses = False
+        # The newest of those that are free: few pages are written again and again, where going
+        # round through all slots would touch each.
+        place = len(chunks) - 1
+        while place >= 0 and chunks[place].last_seq > self.acked:
+            place -= 1
+        self._reused = place
+        self._slot = slot = chunks[place].slot if place >= 0 else len(chunks)
         id = self.number * ledger.SLOTS + slot
         return id, self.last_seq, self.acked, used_s, encode_kept(self.pending)
 
@@ -124,8 +125,9 @@ class ClientState:
         self._committed = (self.last_seq, self.acked)
         if not self.pending:
             return
-        if self._reuses:
-            self._kept_bytes -= self._chunks.popleft().reply_bytes
+        if self._reused >= 0:
+            self._kept_bytes -= self._chunks[self._reused].reply_bytes
+            del self._chunks[self._reused]
         self._chunks.append(new_tuple(_Chunk, (self._slot, self.last_seq, self._pending_bytes)))
         self._kept_bytes += self._pending_bytes
         self.pending = []

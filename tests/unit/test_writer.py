@@ -474,3 +474,21 @@ def test_a_turn_leaves_nothing_for_the_garbage_collector(under_test: WriterUnder
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_a_client_that_waits_for_its_replies_again_writes_one_row_again(
+    under_test: WriterUnderTest,
+) -> None:
+    peer = Peer()
+    under_test.turn(peer.hello(), peer.session("s"))
+    for _ in range(10):
+        under_test.turn(peer.message("s", "not acknowledged"))
+    crowd = peer.seq
+    for _ in range(10):
+        peer.acked = peer.seq
+        under_test.turn(peer.message("s", "acknowledged"))
+
+    rows = under_test.rows("SELECT last_seq FROM lulu_replies ORDER BY last_seq")
+
+    assert len(rows) == 11
+    assert [last_seq for (last_seq,) in rows if last_seq > crowd] == [peer.seq]
