@@ -99,6 +99,20 @@ GUARDS = (
         "tests/unit/test_appends.py::test_a_pipeline_of_appends_does_what_its_commands_do_alone",
     ),
     Guard(
+        "a pipeline left behind on an old connection is not applied at once",
+        WRITER,
+        "or client.connection != appends.exchange.connection",
+        "or False",
+        "tests/unit/test_appends.py::test_a_pipeline_of_appends_left_behind_on_an_old_connection_is_not_applied",
+    ),
+    Guard(
+        "a pipeline is applied at once only in its place",
+        WRITER,
+        "appends.seq != client.last_seq + 1",
+        "False",
+        "tests/unit/test_appends.py::test_a_pipeline_of_appends_in_the_wrong_place_is_not_applied",
+    ),
+    Guard(
         "where there are triggers each append is looked at",
         "luludb/daemon/transaction.py",
         "if schema.has_triggers(self._connection):",

@@ -268,6 +268,72 @@ def test_a_full_disk_under_a_pipeline_costs_what_does_not_fit(under_test: Writer
     assert under_test.rows("SELECT id FROM messages") == [("a",)]
 
 
+def pipeline(peer: Peer, *commands: list[Any], seq: int, **options: Any) -> tuple[bytes, bytes]:
+    return peer.frame("pipeline", {"commands": list(commands)}, seq=seq, **options)
+
+
+def codes(reply: Reply) -> list[Any]:
+    return [body.get("code") for _, body in reply[3]["replies"]]
+
+
+def test_a_pipeline_of_appends_in_the_wrong_place_is_not_applied(
+    under_test: WriterUnderTest,
+) -> None:
+    peer = Peer()
+    under_test.turn(peer.hello(), peer.session("s"))
+    two = append("a"), append("b")
+
+    ahead, first, again, other = under_test.turn(
+        pipeline(peer, *two, seq=3),
+        pipeline(peer, *two, seq=2),
+        pipeline(peer, *two, seq=2),
+        pipeline(peer, append("c"), append("d"), seq=2),
+    )
+
+    assert codes(ahead) == ["out_of_order", "out_of_order"]
+    assert codes(first) == [None, None]
+    assert again == first
+    assert codes(other) == ["sequence_reused", "sequence_reused"]
+    assert under_test.rows("SELECT id FROM messages") == [("a",), ("b",)]
+
+
+def test_a_pipeline_of_appends_left_behind_on_an_old_connection_is_not_applied(
+    under_test: WriterUnderTest,
+) -> None:
+    peer = Peer(b"old")
+    under_test.turn(peer.hello(), peer.session("s"))
+    left_behind = pipeline(peer, append("a"), append("b"), seq=2)
+    peer.route = b"new"
+
+    _, reply = under_test.turn(peer.hello(), left_behind)
+
+    assert codes(reply) == ["stale_connection", "out_of_order"]
+    assert under_test.rows("SELECT id FROM messages") == []
+
+
+def test_a_pipeline_of_appends_ends_at_the_window(under_test: WriterUnderTest) -> None:
+    peer = Peer()
+    under_test.turn(peer.hello(), peer.session("s"))
+
+    under_test.turn(pipeline(peer, *(append(f"a{n}") for n in range(250)), seq=2))
+    reply = under_test.turn(pipeline(peer, *(append(f"b{n}") for n in range(10)), seq=252))[0]
+
+    assert codes(reply) == [None] * 5 + ["overloaded"] + ["out_of_order"] * 4
+    assert under_test.rows("SELECT count(*) FROM messages") == [(255,)]
+
+
+def test_a_pipeline_of_appends_with_bad_options_is_refused_one_by_one(
+    under_test: WriterUnderTest,
+) -> None:
+    peer = Peer()
+    under_test.turn(peer.hello(), peer.session("s"))
+
+    reply = under_test.turn(pipeline(peer, append("a"), seq=2, options={"durability": "x"}))[0]
+
+    assert codes(reply) == ["invalid"]
+    assert under_test.rows("SELECT count(*) FROM messages") == [(0,)]
+
+
 def test_a_pipeline_under_way_points_at_nothing_that_is_over() -> None:
     frame = encode_request(
         bytes(16), 1, 0, encode_pipeline([msgpack.packb("message.append") + msgpack.packb(GOOD)])
