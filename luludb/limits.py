@@ -68,6 +68,13 @@ CLIENTS_FORGOTTEN_MAX: Final = 100  # a look
 FIGURES_WINDOW_S: Final = 60
 RUNNING_TIME_WRITTEN_S: Final = 60
 
+# The daemon's log.
+LOGGED_AGAIN_S: Final = 60  # between lines of one kind, where anyone could cause many
+
+# A daemon in the background.
+BACKGROUND_POLL_S: Final = 0.02  # between looks whether it answers, or is gone
+START_REASON_BYTES_MAX: Final = 64 * 1024  # of its log that are read for why it did not start
+
 # The client's waits and pages.
 CLIENT_TIMEOUT_S: Final = 10.0
 CLIENT_TIMEOUT_S_MAX: Final = 1_000_000.0
@@ -110,6 +117,8 @@ SOCKET_PATH_BYTES_MAX_MACOS: Final = 103
 COPY_PAGES_MAX: Final = 256  # of a database that is copied, between two looks at the progress
 FILE_CHUNK_BYTES: Final = 1024 * 1024  # of a file that is read in pieces
 DISCOVERY_BYTES_MAX: Final = 64 * 1024
+LOG_FILE_BYTES_MAX: Final = 4 * 1024 * 1024
+LOG_FILES_KEPT_MAX: Final = 5  # the one that is written included
 IMPORT_LINE_BYTES_MAX: Final = 6 * FRAME_BYTES_MAX  # JSON writes a control character in six bytes
 IMPORT_CHUNK_ROWS_MAX: Final = 1000  # of one transaction; others wait some 15 ms for it
 IMPORT_CHUNK_CHARACTERS_MAX: Final = 1024 * 1024

@@ -68,7 +68,7 @@ def serve(home: Home, settings: Settings) -> int:
             with locked(home):
                 Daemon(home, settings, stop).run()
         except StartRefused as error:
-            _log.error("%s", error.message)
+            _log.error("%s", error.message, extra={"fields": {"code": error.code} | error.details})
             return EXIT_REFUSED
         except StorageFailed as error:
             _log.critical("storage failed, and the daemon stops: %s", error.message)
