@@ -36,7 +36,6 @@ ID_CHARACTERS_MAX: Final = 128
 SOCKET_QUEUE_MESSAGES_MAX: Final = 512
 SOCKET_BACKLOG_CONNECTIONS_MAX: Final = 1024
 SOCKET_LINGER_MS: Final = 1000
-UNREAD_WARNING_S: Final = 60  # between warnings of clients that do not read their replies
 DRAIN_BYTES_MAX: Final = 32 * 1024 * 1024
 DRAIN_FRAMES_MAX: Final = 1024
 BATCH_COMMANDS_MAX: Final = (

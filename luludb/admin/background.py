@@ -7,28 +7,31 @@ lock. Of several that are started at once the home's lock lets one live; all sta
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from luludb.admin.start_log import StartLog, start_log
 from luludb.errors import DaemonUnavailable, LuludbError, StartRefused, StorageFailed
 from luludb.home import HOME_LOCKED, Home, prepare_home, read_discovery
-from luludb.limits import BACKGROUND_POLL_S, START_REASON_BYTES_MAX
-from luludb.logfile import log_path, open_log
+from luludb.limits import BACKGROUND_POLL_S
+from luludb.logfile import log_path
 from luludb.platform import process_started
 from luludb_client import control
 
 # What a service manager told its service, which the daemon would take as told to itself.
 _ENVIRONMENT_OF_SERVICES: Final = frozenset(
-    ["INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID"]
-    + ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"]
+    (
+        *("INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID"),
+        *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
+    )
 )
+_EXIT_STORAGE_FAILED: Final = 4  # of `luludb serve`
 _END_IT: Final = "kill -9 {pid} (nothing acknowledged is lost by that)"
 
 
@@ -65,7 +68,7 @@ def start(home: Home, *, timeout_s: float, tell: Callable[[str], None]) -> Runni
         return found
     for message in prepare_home(home):
         tell(message)
-    with _log_of(home) as log:
+    with start_log(home) as log:
         return _start(home, log, deadline_s)
 
 
@@ -137,35 +140,7 @@ def _answering(home: Home, deadline_s: float) -> Running | None:
     return Running(int(found["pid"]), str(found["boot_id"]))
 
 
-@dataclass(frozen=True, slots=True)
-class _Log:
-    """The log as it was before the daemon was started.
-
-    Attributes:
-        descriptor: of the file.
-        end_bytes: how long it was.
-    """
-
-    descriptor: int
-    end_bytes: int
-
-
-@contextlib.contextmanager
-def _log_of(home: Home) -> Iterator[_Log]:
-    try:
-        descriptor = open_log(log_path(home))
-    except OSError as error:
-        raise StartRefused(
-            f"{log_path(home)}, to which a daemon in the background logs, cannot be written:"
-            f" {error.strerror}"
-        ) from error
-    try:
-        yield _Log(descriptor, os.fstat(descriptor).st_size)
-    finally:
-        os.close(descriptor)
-
-
-def _start(home: Home, log: _Log, deadline_s: float) -> Running:
+def _start(home: Home, log: StartLog, deadline_s: float) -> Running:
     child: subprocess.Popen[bytes] | None = None
     holder_pid: int | None = None
     try:
@@ -198,7 +173,7 @@ def _end(child: subprocess.Popen[bytes] | None) -> None:
         child.wait()
 
 
-def _spawn(home: Home, log: _Log) -> subprocess.Popen[bytes]:
+def _spawn(home: Home, log: StartLog) -> subprocess.Popen[bytes]:
     if not sys.executable:
         raise StartRefused(f"this Python has no executable; run: luludb start --home {home.path}")
     env = {key: os.environ[key] for key in os.environ.keys() - _ENVIRONMENT_OF_SERVICES}
@@ -214,50 +189,22 @@ def _spawn(home: Home, log: _Log) -> subprocess.Popen[bytes]:
     )
 
 
-def _other_daemon(home: Home, log: _Log, child: subprocess.Popen[bytes]) -> int | None:
+def _other_daemon(home: Home, log: StartLog, child: subprocess.Popen[bytes]) -> int | None:
     """The pid of the daemon beside which `child` did not start; None where it is not written yet.
 
     Raises:
         StartRefused: it ended for another reason.
         StorageFailed: it ended since storage failed.
     """
-    said = _said(home, log)
-    reasons = [line for line in said if _is_reason(line, child.pid)]
-    if reasons and reasons[-1].get("code") == HOME_LOCKED:
-        reason = reasons[-1]
-        if reason.get("holder") == "daemon":
-            pid = reason.get("holder_pid")
-            return pid if isinstance(pid, int) else None
-    elif not reasons:
-        # It ended before its log began: a bad setting, or Python itself.
-        reasons = [line for line in said if "pid" not in line]
-    message = str(reasons[-1]["message"]) if reasons else f"it ended with {child.returncode}"
-    message = f"the daemon did not start: {message.removeprefix('luludb: ')}"
-    if child.returncode == 4:  # noqa: PLR2004  # what `serve` ends with when storage failed
+    reason = log.reason(child.pid)
+    if reason.get("code") == HOME_LOCKED and reason.get("holder") == "daemon":
+        pid = reason.get("holder_pid")
+        return pid if isinstance(pid, int) else None
+    why = reason.get("message", f"it ended with {child.returncode}")
+    message = f"the daemon did not start: {why} (log: {log_path(home)})"
+    if child.returncode == _EXIT_STORAGE_FAILED:
         raise StorageFailed(message)
-    raise StartRefused(f"{message} (log: {log_path(home)})")
-
-
-def _said(home: Home, log: _Log) -> list[dict[str, Any]]:
-    """What was logged since the start; a line that is no JSON is a message alone."""
-    parts = [os.pread(log.descriptor, START_REASON_BYTES_MAX, log.end_bytes)]
-    with contextlib.suppress(OSError), log_path(home).open("rb") as file:
-        if not os.path.sameopenfile(file.fileno(), log.descriptor):  # it was rotated meanwhile
-            parts.append(file.read(START_REASON_BYTES_MAX))
-    lines = b"".join(parts).decode("utf-8", "replace").splitlines()
-    return [_read_line(line) for line in lines if line.strip()]
-
-
-def _read_line(line: str) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        found = None
-    return found if isinstance(found, dict) and "message" in found else {"message": line.strip()}
-
-
-def _is_reason(line: dict[str, Any], pid: int) -> bool:
-    return line.get("pid") == pid and line.get("level") in {"error", "critical"}
+    raise StartRefused(message)
 
 
 def _late(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from luludb.errors import ORDER_CODES, PASSING_CODES, LuludbError, UnsupportedProtocol
 from luludb.limits import LOGGED_AGAIN_S
@@ -20,9 +22,7 @@ class SeldomLog:
     Kinds have to be few and known: each is remembered.
     """
 
-    def __init__(
-        self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger
         self._clock = clock
         self._logged_s: dict[str, float] = {}
@@ -40,16 +40,20 @@ class SeldomLog:
         fields = {"event": kind, "left_out": left_out}
         self._logger.log(level, "%s%s", message, more, extra={"fields": fields})
 
-    def refused(self, error: LuludbError, op: str) -> None:
-        """Tell of a refusal. What the client sent is in no line, nor a message that may quote it.
-
-        Args:
-            error: the refusal.
-            op: what was asked for, of any text.
-        """
-        if error.code in _TOLD_CODES:
-            self.log(logging.WARNING, error.code, f"refused as {error.code}: {error.message}")
-        elif error.code in _USUAL_CODES:
-            self.log(logging.DEBUG, error.code, f"refused as {error.code}")
+    def refused(self, code: str, message: str = "") -> None:
+        """Tell of a refusal. Its message is logged only where it cannot quote what was sent."""
+        if code in _TOLD_CODES:
+            why = f": {message}" if message else ""
+            self.log(logging.WARNING, code, f"refused as {code}{why}")
+        elif code in _USUAL_CODES:
+            self.log(logging.DEBUG, code, f"refused as {code}")
         else:
-            self.log(logging.INFO, error.code, f"refused as {error.code}; its sender has the reason")
+            level = logging.ERROR if code == LuludbError.code else logging.INFO
+            self.log(level, code, f"refused as {code}; its sender was told why")
+
+
+def described(error: BaseException) -> str:
+    """What was raised and where, without its message, which may quote what a client sent."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = ", ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in frames)
+    return f"{type(error).__name__} at {places}"

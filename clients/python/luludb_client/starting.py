@@ -51,11 +51,12 @@ def have_daemon(home: Home, deadline_s: float) -> None:
         raise _failed(home, f"luludb start did not end in {left_s:.1f} s") from error
     except OSError as error:
         raise _failed(home, f"{sys.executable}: {error.strerror}") from error
-    said = ended.stderr.decode("utf-8", "replace").strip().replace("luludb: ", "")
+    lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()
+    said = [line.removeprefix("luludb: ") for line in lines]
     if ended.returncode:
-        raise _failed(home, said or f"luludb start ended with {ended.returncode}")
-    if said:
-        _log.warning("%s", said)
+        raise _failed(home, said[-1] if said else f"luludb start ended with {ended.returncode}")
+    for line in said:
+        _log.warning("%s", line)
 
 
 def _left_s(deadline_s: float) -> float:
