@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import stat
 import tempfile
@@ -22,6 +23,8 @@ from luludb.platform import SOCKET_PATH_BYTES_MAX, file_system_of
 _PRIVATE_DIRECTORY = 0o700
 _PRIVATE_FILE = 0o600
 _TEMPORARY_PREFIX = "luludb-"
+_DAEMON = "daemon"
+HOME_LOCKED = "home_locked"
 _NETWORK_FILE_SYSTEMS = frozenset(
     [
         "nfs",
@@ -172,30 +175,54 @@ def _tighten(path: Path, mode: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def locked(home: Home) -> Iterator[None]:
+def locked(home: Home, holder: str = _DAEMON) -> Iterator[None]:
     """Hold the home's lock. The file is never unlinked, and says who holds it.
 
+    Args:
+        home: whose lock.
+        holder: what this process does, in one word: `daemon`, or the name of its command.
+
     Raises:
-        StartRefused: another process holds it; the message names its pid.
+        StartRefused: another process holds it; the message names its pid, and the details have
+            `holder_pid` (None where it is not yet written) and `holder`. Its code is `home_locked`.
     """
     descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            raise StartRefused(
-                f"pid {holder or '(not yet written)'} holds {home.lock}: a daemon already serves"
-                f" this home. Use it, or stop it first: kill {holder or 'PID'}"
-            ) from error
+            raise _held_by_another(home, os.pread(descriptor, 64, 0)) from error
         try:
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(descriptor, _lock_text(holder), 0)
         except OSError as error:
             raise StartRefused(f"{home.lock} cannot be written: {error.strerror}") from error
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock_text(holder: str) -> bytes:
+    """The pid, and on a line of its own what else than a daemon this process is."""
+    lines = [str(os.getpid()), *([] if holder == _DAEMON else [holder])]
+    return "".join(f"{line}\n" for line in lines).encode("ascii")
+
+
+def _held_by_another(home: Home, text: bytes) -> StartRefused:
+    words = text.decode("ascii", "replace").split()
+    pid = int(words[0]) if words and words[0].isdecimal() else None
+    holder = words[1] if len(words) > 1 else _DAEMON
+    held = f"pid {pid or '(not yet written)'} holds {home.lock}"
+    if holder == _DAEMON:
+        why = f"a daemon already serves this home. Use it, or stop it first: {stop_command(home)}"
+    else:
+        why = f"luludb {holder} needs this home for itself; wait until it has ended"
+    return StartRefused(f"{held}: {why}", code=HOME_LOCKED, holder_pid=pid, holder=holder)
+
+
+def stop_command(home: Home) -> str:
+    """The command that stops the daemon of `home`, as one types it."""
+    return f"luludb stop --home {shlex.quote(str(home.path))}"
 
 
 @contextlib.contextmanager

@@ -36,7 +36,6 @@ ID_CHARACTERS_MAX: Final = 128
 SOCKET_QUEUE_MESSAGES_MAX: Final = 512
 SOCKET_BACKLOG_CONNECTIONS_MAX: Final = 1024
 SOCKET_LINGER_MS: Final = 1000
-UNREAD_WARNING_S: Final = 60  # between warnings of clients that do not read their replies
 DRAIN_BYTES_MAX: Final = 32 * 1024 * 1024
 DRAIN_FRAMES_MAX: Final = 1024
 BATCH_COMMANDS_MAX: Final = (
@@ -67,6 +66,13 @@ HOUSEKEEPING_S: Final = 3600  # of running time, between looks for clients to fo
 CLIENTS_FORGOTTEN_MAX: Final = 100  # a look
 FIGURES_WINDOW_S: Final = 60
 RUNNING_TIME_WRITTEN_S: Final = 60
+
+# The daemon's log.
+LOGGED_AGAIN_S: Final = 60  # between lines of one kind, where anyone could cause many
+
+# A daemon in the background.
+BACKGROUND_POLL_S: Final = 0.02  # between looks whether it answers, or is gone
+START_REASON_BYTES_MAX: Final = 64 * 1024  # of its log that are read for why it did not start
 
 # The client's waits and pages.
 CLIENT_TIMEOUT_S: Final = 10.0
@@ -110,6 +116,8 @@ SOCKET_PATH_BYTES_MAX_MACOS: Final = 103
 COPY_PAGES_MAX: Final = 256  # of a database that is copied, between two looks at the progress
 FILE_CHUNK_BYTES: Final = 1024 * 1024  # of a file that is read in pieces
 DISCOVERY_BYTES_MAX: Final = 64 * 1024
+LOG_FILE_BYTES_MAX: Final = 4 * 1024 * 1024
+LOG_FILES_KEPT_MAX: Final = 5  # the one that is written included
 IMPORT_LINE_BYTES_MAX: Final = 6 * FRAME_BYTES_MAX  # JSON writes a control character in six bytes
 IMPORT_CHUNK_ROWS_MAX: Final = 1000  # of one transaction; others wait some 15 ms for it
 IMPORT_CHUNK_CHARACTERS_MAX: Final = 1024 * 1024

@@ -111,6 +111,26 @@ def described_process(pid: int) -> str:
     return f"pid {pid} ({name})"
 
 
+def process_started(pid: int) -> str | None:
+    """When a process began, as a text that one with the same pid later does not have.
+
+    None where there is none of that pid, or one that has ended and nobody took note of.
+    """
+    if IS_MACOS:
+        command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+        found = subprocess.run(command, capture_output=True, check=False, text=True).stdout
+        state, _, started = found.strip().partition(" ")
+    else:
+        try:
+            found = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+        # The name in the second field, in brackets, may hold anything: proc_pid_stat(5).
+        fields = found.rpartition(")")[2].split()
+        state, started = fields[0], fields[19]
+    return None if not state or state.startswith(("Z", "X")) else started.strip()
+
+
 def sync_to_disk(path: Path) -> None:
     """Have what was written to a file, or the names in a directory, survive a loss of power."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -90,7 +90,7 @@ def restore(home: Home, source: str, *, show: Show, tell: Callable[[str], None])
 def _alone(home: Home) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(home))
+            stack.enter_context(locked(home, holder="restore"))
         except StartRefused as error:
             raise StartRefused(f"a restore needs the home for itself: {error.message}") from error
         yield

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from luludb import __version__
+from luludb.cli.background import restart, start, stop
 from luludb.cli.backup import backup, restore
 from luludb.cli.exits import drop_output
 from luludb.cli.figures import ping, status
@@ -59,6 +60,9 @@ def luludb() -> None:
 
 for command in (
     serve,
+    start,
+    stop,
+    restart,
     ping,
     status,
     session,

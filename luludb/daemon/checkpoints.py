@@ -90,6 +90,7 @@ class Checkpoints:
         if wal_bytes < min(WAL_BYTES_SHRUNK_MIN, self._wal_bytes_max):
             return
         if self._run(apsw.SQLITE_CHECKPOINT_TRUNCATE):
+            _log.debug("emptied the write-ahead log of %d bytes", wal_bytes)
             return
         now_s = time.monotonic()
         if wal_bytes > self._wal_bytes_max // 4 and now_s - self._warned_s >= WAL_WARNING_S:

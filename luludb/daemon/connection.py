@@ -71,6 +71,13 @@ class LockWait:
             )
         if waited_ms >= self._wait_ms or self._stop_requested():
             self._gave_up_s = time.monotonic()
+            if self._logged:
+                _log.warning(
+                    "gave up waiting for the write lock after %d ms; commands that come are"
+                    " answered as busy until it is free",
+                    waited_ms,
+                    extra={"fields": {"event": "lock_wait", "waited_ms": round(waited_ms)}},
+                )
             return False
         time.sleep(min(attempt + 1, LOCK_RETRY_MS_MAX) / 1000)
         return True

@@ -153,6 +153,11 @@ class Exchange:
         """The routing id of the peer's connection."""
         return self.envelope[0]
 
+    @property
+    def refused_as(self) -> str:
+        """The code with which the frame was refused whole; empty where it was not."""
+        return "" if self._refusal is None else str(self._refusal["code"])
+
     def reply_bytes_left(self) -> int:
         """How many bytes the next body may have, so that a pipeline's reply has room for all."""
         if not self.is_pipeline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import apsw
 from luludb.daemon.clients import Clients
 from luludb.daemon.connection import set_synchronous
 from luludb.daemon.figures import Figures
+from luludb.daemon.seldom import SeldomLog
 from luludb.daemon.transaction import BatchLost, OpenTransaction
 from luludb.errors import Busy, StorageFailed
 from luludb.limits import (
@@ -23,6 +25,7 @@ from luludb.tables import changes, ledger, meta
 from luludb.tables.changes import ChangeRow
 from luludb.times import now_text
 
+_log = logging.getLogger(__name__)
 _DAY_S = 24 * 60 * 60
 
 
@@ -53,6 +56,7 @@ class GroupCommit:
         self.last_rev = int(meta.read(connection, "last_rev"))
         self._settings = settings
         self._figures = figures
+        self._seldom = SeldomLog(_log)
         self._clock = clock
         self._started_s = clock()
         self._running_s_before = int(meta.read(connection, "running_s") or 0)
@@ -114,6 +118,10 @@ class GroupCommit:
         self.connection.execute("COMMIT")
         now_s = self._clock()
         self.open = None
+        if first_rev != self.first_rev:
+            self._seldom.log(
+                logging.INFO, "changes_pruned", f"changes before rev {first_rev} are no longer kept"
+            )
         self.first_rev = first_rev
         self.last_rev = transaction.rev
         self.clients.committed()
@@ -161,6 +169,11 @@ class GroupCommit:
         for number, client_id in unused:
             self.clients.forget(client_id, number)
         self.commit(0)
+        _log.info(
+            "forgot %d clients that sent nothing for %d days of running time",
+            len(unused),
+            self._settings.client_days_kept,
+        )
 
     def write_running_time(self) -> None:
         """Write how long daemons ran, between transactions.

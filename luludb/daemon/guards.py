@@ -108,6 +108,7 @@ def heed_failure(connection: apsw.Connection, home: Home) -> None:
                 f"{home.database} is damaged: {verdict}; restore a backup, or save what can be read"
                 " with `sqlite3 lulu.db .recover`"
             )
+        _log.info("the database is whole")
     if failed:
         with contextlib.suppress(FileNotFoundError):
             home.failure.unlink()

@@ -27,6 +27,7 @@ from luludb.home import (
     Home,
     locked,
     prepare_home,
+    read_discovery,
     remove_discovery,
     socket_directory,
     write_discovery,
@@ -68,7 +69,7 @@ def serve(home: Home, settings: Settings) -> int:
             with locked(home):
                 Daemon(home, settings, stop).run()
         except StartRefused as error:
-            _log.error("%s", error.message)
+            _log.error("%s", error.message, extra={"fields": {"code": error.code} | error.details})
             return EXIT_REFUSED
         except StorageFailed as error:
             _log.critical("storage failed, and the daemon stops: %s", error.message)
@@ -168,6 +169,9 @@ class Daemon:
             command=sockets.command_endpoint,
             changes=sockets.changes_endpoint,
         )
+        left = read_discovery(self._home)
+        if left is not None and left.pid != os.getpid():
+            _log.info("%s of pid %d was left here by a kill", self._home.discovery, left.pid)
         write_discovery(self._home, discovery)
         _log.info(
             "luludb %s serves %s (pid %d, durability %s, SQLite %s)",
@@ -176,6 +180,7 @@ class Daemon:
             os.getpid(),
             self._settings.durability,
             apsw.sqlite_lib_version(),
+            extra={"fields": {"event": "serving", "boot_id": self._boot_id}},
         )
 
     def _turn_until_stopped(self, sockets: Sockets) -> None:

@@ -14,6 +14,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from luludb.daemon.exchange import Envelope
 from luludb.daemon.figures import Figures
+from luludb.daemon.seldom import SeldomLog
 from luludb.limits import (
     DRAIN_BYTES_MAX,
     DRAIN_FRAMES_MAX,
@@ -21,7 +22,6 @@ from luludb.limits import (
     SOCKET_LINGER_MS,
     SOCKET_QUEUE_MESSAGES_MAX,
     TRANSPORT_FRAME_BYTES_MAX,
-    UNREAD_WARNING_S,
 )
 from luludb.tables.changes import ChangeRow
 from luludb.wire import encode_notice
@@ -29,6 +29,10 @@ from luludb.wire import encode_notice
 _NOBLOCK = int(zmq.NOBLOCK)
 _NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _log = logging.getLogger(__name__)
+_UNREAD = (
+    f"a client does not read its replies: {SOCKET_QUEUE_MESSAGES_MAX} wait for it, and more are not"
+    " sent; they are kept until it asks for them again"
+)
 
 
 class Sockets:
@@ -40,7 +44,7 @@ class Sockets:
     def __init__(self, directory: Path, figures: Figures) -> None:
         self._figures = figures
         self._subscriptions = 0
-        self._warned_s = -float(UNREAD_WARNING_S)
+        self._seldom = SeldomLog(_log)
         self._connections: set[int] = set()
         self._paths = (directory / "command.sock", directory / "changes.sock")
         self.command_endpoint, self.changes_endpoint = (f"ipc://{path}" for path in self._paths)
@@ -101,6 +105,11 @@ class Sockets:
                 drained_bytes += sum(map(len, parts))
                 if frame or len(parts) > 1:
                     self._figures.dropped_frames_total += 1
+                    self._seldom.log(
+                        logging.WARNING,
+                        "dropped_frames",
+                        "dropped a message of a shape that is not the protocol's",
+                    )
                     continue
                 envelope.append(frame)
                 frame = parts[0]
@@ -120,19 +129,9 @@ class Sockets:
                 send(frame, _NOBLOCK)
             except zmq.ZMQError as error:
                 if error.errno == errno.EAGAIN:
-                    self._warn_of_unread_replies()
+                    self._seldom.log(logging.WARNING, "unread_replies", _UNREAD)
                 elif error.errno != errno.EHOSTUNREACH:
                     raise
-
-    def _warn_of_unread_replies(self) -> None:
-        now_s = time.monotonic()
-        if now_s - self._warned_s >= UNREAD_WARNING_S:
-            self._warned_s = now_s
-            _log.warning(
-                "a client does not read its replies: %d wait for it, and more are not sent; they"
-                " are kept until it asks for them again",
-                SOCKET_QUEUE_MESSAGES_MAX,
-            )
 
     def publish(self, batches: Sequence[Sequence[ChangeRow]]) -> None:
         """Ring for each touched session of each batch; nothing is done where nobody listens."""

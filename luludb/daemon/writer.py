@@ -20,6 +20,7 @@ from luludb.daemon.clients import ClientState
 from luludb.daemon.exchange import Appends, Envelope, Exchange, Item, Part
 from luludb.daemon.figures import Figures
 from luludb.daemon.group_commit import GroupCommit
+from luludb.daemon.seldom import SeldomLog, described
 from luludb.daemon.transaction import BatchLost, OpenTransaction, storage_error
 from luludb.errors import (
     PASSING_CODES,
@@ -85,6 +86,7 @@ class Writer:
         self._durability = durability
         self._status = status
         self._batches: list[list[ChangeRow]] = []
+        self._seldom = SeldomLog(_log)
 
     def turn(
         self, frames: Iterable[tuple[Envelope, bytes]], refusal: LuludbError | None = None
@@ -105,6 +107,8 @@ class Writer:
             exchange = Exchange(envelope, frame)
             exchanges.append(exchange)
             commands += exchange.commands
+            if not exchange.parts:
+                self._seldom.refused(exchange.refused_as)
             if commands >= BATCH_COMMANDS_MAX:
                 break
         parts = [part for exchange in exchanges for part in exchange.parts]
@@ -162,7 +166,8 @@ class Writer:
             # The border: a bug must cost its own command and nobody else's. With one command in
             # the batch it becomes that command's reply, `internal`.
             self._commit.undo()
-            _log.exception("a batch of %d commands failed", len(parts))
+            failed = f"a batch of {len(parts)} requests failed: {described(error)}"
+            self._seldom.log(logging.ERROR, "failed", failed)
             raise BatchLost(LuludbError(f"the daemon failed: {type(error).__name__}")) from error
         if changes:
             self._batches.append(changes)
@@ -175,6 +180,7 @@ class Writer:
                 return self._command(item, refusal)
             return self._control(item, refusal)
         except LuludbError as error:
+            self._seldom.refused(error.code, error.message)
             return Outcome(ERROR, encode_body(error.body()))
 
     def _control(self, item: Item, refusal: LuludbError | None) -> Outcome:
@@ -298,6 +304,8 @@ class Writer:
                 return transaction.apply(command, exchange.reply_bytes_left())
             return transaction.apply(command)
         except LuludbError as error:
+            if error.code not in PASSING_CODES:  # those go on to `_answer`
+                self._seldom.refused(error.code)
             body = {**error.body(), "durability": self._commit.durability}
             return Outcome(ERROR, encode_body(body))
 

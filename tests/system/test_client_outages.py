@@ -63,7 +63,7 @@ def test_without_a_daemon_a_write_waits_for_its_timeout_and_says_how_to_start_on
     with (
         Client(tmp_path, timeout_s=0.4) as client,
         timed(0.4, 0.4 + LATE_S),
-        pytest.raises(DaemonUnavailable, match=f"luludb serve --home {tmp_path}"),
+        pytest.raises(DaemonUnavailable, match=f"luludb start --home {tmp_path}"),
     ):
         client.create_session("a", "/")
 
@@ -71,7 +71,7 @@ def test_without_a_daemon_a_write_waits_for_its_timeout_and_says_how_to_start_on
 def test_without_a_daemon_ping_and_status_fail_at_once(tmp_path: Path) -> None:
     with Client(tmp_path) as client:
         for call in (client.ping, client.status):
-            with timed(0, LATE_S), pytest.raises(DaemonUnavailable, match="luludb serve"):
+            with timed(0, LATE_S), pytest.raises(DaemonUnavailable, match="luludb start"):
                 call()
 
 

@@ -283,7 +283,7 @@ def test_a_home_that_is_served_is_refused_and_it_says_how_to_stop_the_daemon(dae
     code, said = refused(daemon.home, backup)
 
     assert code == 1
-    assert f"stop it first: kill {daemon.pid}" in said
+    assert f"stop it first: luludb stop --home {daemon.home}" in said
     assert contents(daemon.home) == ["first", "second"]
     assert parts_of(daemon.home) == []
 

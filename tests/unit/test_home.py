@@ -129,7 +129,7 @@ def test_a_lock_that_is_held_is_refused_naming_the_holder(home):
     process.start()
     pid = here.recv()
 
-    with pytest.raises(StartRefused, match=f"pid {pid} .*kill {pid}"), locked(home):
+    with pytest.raises(StartRefused, match=f"pid {pid} .*luludb stop --home"), locked(home):
         pass
 
     here.send("enough")

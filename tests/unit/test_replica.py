@@ -306,7 +306,7 @@ def test_messages_are_found_by_the_index_and_not_sorted(
 def test_without_a_file_the_error_says_how_to_start_the_daemon(
     replica: Replica, home: Home
 ) -> None:
-    with pytest.raises(DaemonUnavailable, match=f"luludb serve --home {home.path}"):
+    with pytest.raises(DaemonUnavailable, match=f"luludb start --home {home.path}"):
         replica.get_session("s")
 
 

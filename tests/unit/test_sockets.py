@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import Any
 
@@ -10,6 +11,7 @@ import zmq
 
 from luludb.daemon import sockets as sockets_module
 from luludb.daemon.figures import Figures
+from luludb.daemon.seldom import SeldomLog
 from luludb.daemon.sockets import Sockets
 
 
@@ -43,6 +45,7 @@ def drained(router: Router) -> tuple[list[Any], int]:
     sockets = Sockets.__new__(Sockets)
     sockets._router = router  # type: ignore[assignment]
     sockets._figures = Figures()
+    sockets._seldom = SeldomLog(logging.getLogger(__name__))
     return list(sockets.drain()), sockets._figures.dropped_frames_total
 
 

@@ -31,7 +31,7 @@ _READ_AND_WRITE = select.POLLIN | select.POLLOUT
 
 def start_advice(home: Home) -> str:
     """How to start the daemon of `home`."""
-    return f"start it with: luludb serve --home {shlex.quote(str(home.path))}"
+    return f"start it with: luludb start --home {shlex.quote(str(home.path))}"
 
 
 def endpoint_path(endpoint: str) -> str:

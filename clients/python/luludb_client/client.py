@@ -20,6 +20,7 @@ from luludb_client.feed import Feed
 from luludb_client.link import Link, closed_error
 from luludb_client.operations import Operation, check_timeout, pack
 from luludb_client.replica import Replica
+from luludb_client.starting import have_daemon
 from luludb_client.watcher import Watch
 
 Result = TypeVar("Result")
@@ -44,16 +45,23 @@ class Client:
     Args:
         home: the directory; else `LULUDB_HOME`, else the user's data directory.
         timeout_s: no call waits longer.
+        start: whether the first write starts a daemon in the background where none runs, as
+            `luludb start` does. One that ends later is not started again by this client.
 
     Raises:
         InvalidRequest: `timeout_s` is no number above 0.
     """
 
     def __init__(
-        self, home: str | os.PathLike[str] | None = None, *, timeout_s: float = CLIENT_TIMEOUT_S
+        self,
+        home: str | os.PathLike[str] | None = None,
+        *,
+        timeout_s: float = CLIENT_TIMEOUT_S,
+        start: bool = False,
     ) -> None:
         self._home = find_home(home)
         self._timeout_s = check_timeout(timeout_s)
+        self._start = start
         self._is_closed = False
         self._links: dict[int, Link] = {}  # by pid: a forked child finds none of its own
         self._replica = Replica(self._home, self._timeout_s)
@@ -216,10 +224,11 @@ class Client:
         Commands are applied in the order of the calls. Waits while 256 are on their way.
         """
         operation = operations.free_operation(op, args)
+        now_s = time.monotonic()
         link = self._links.get(_pid)
         if link is None or self._is_closed:
             link = self._link()
-        return link.submit(pack(operation, durability), time.monotonic(), self._timeout_s)
+        return link.submit(pack(operation, durability), now_s, self._timeout_s)
 
     def flush(self) -> None:
         """Wait until everything submitted is decided; each future has its outcome."""
@@ -309,10 +318,10 @@ class Client:
     # Below.
 
     def _write(self, operation: Operation[Result], durability: str | None = None) -> Result:
+        now_s = time.monotonic()
         link = self._links.get(_pid)
         if link is None or self._is_closed:
             link = self._link()
-        now_s = time.monotonic()
         body = link.call(pack(operation, durability), now_s, self._timeout_s)
         _, args, read = operation
         return read(body, args)
@@ -321,6 +330,8 @@ class Client:
         self._check_open()
         link = self._links.get(_pid)
         if link is None:
+            if self._start:
+                have_daemon(self._home, time.monotonic() + self._timeout_s)
             self._let_go_inherited()
             # Two threads may come here at once: setdefault lets one link win.
             new = Link(self._home)

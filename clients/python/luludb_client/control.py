@@ -17,12 +17,16 @@ from luludb_client.channel import endpoint_path, start_advice
 from luludb_client.zmtp import Decoder, TransportError, encode_frame, encode_opening
 
 
+class NoAnswer(DaemonUnavailable):
+    """Is raised when a daemon listens and gives no answer in time. The details have its `pid`."""
+
+
 def ask(home: Home, op: str, timeout_s: float) -> dict[str, Any]:
     """The body of the daemon's reply to the control request `op`.
 
     Raises:
         DaemonUnavailable: at once where no daemon listens; after the timeout where one listens
-            and does not answer.
+            and does not answer, as `NoAnswer`.
         ProtocolMismatch: it speaks another protocol.
     """
     deadline_s = time.monotonic() + timeout_s
@@ -79,8 +83,9 @@ def _exchange(connection: socket.socket, request: bytes, deadline_s: float) -> R
             raise TimeoutError
 
 
-def _silent(home: Home, discovery: Discovery, timeout_s: float) -> DaemonUnavailable:
-    return DaemonUnavailable(
+def _silent(home: Home, discovery: Discovery, timeout_s: float) -> NoAnswer:
+    return NoAnswer(
         f"the daemon of {home.path} (pid {discovery.pid}) listens and gave no answer"
-        f" in {timeout_s:g} s"
+        f" in {timeout_s:.3g} s",
+        pid=discovery.pid,
     )
