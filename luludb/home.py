@@ -141,10 +141,15 @@ def prepare_home(home: Home) -> list[str]:
     return messages
 
 
+def is_network_file_system(kind: str) -> bool:
+    """Whether a type of file systems, as the system names it, lies on another machine."""
+    return kind in _NETWORK_FILE_SYSTEMS or kind.startswith("fuse.sshfs")
+
+
 def _refuse_network_file_system(home: Home) -> None:
     """SQLite's write-ahead log needs memory that all processes share (sqlite.org/wal.html)."""
     kind = file_system_of(home.path)
-    if kind in _NETWORK_FILE_SYSTEMS or kind.startswith("fuse.sshfs"):
+    if is_network_file_system(kind):
         raise StartRefused(
             f"{home.path} lies on a network file system ({kind}), where SQLite's locks and shared"
             " memory do not work; choose a home on a local disk with --home or LULUDB_HOME"

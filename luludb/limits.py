@@ -110,6 +110,18 @@ WATCH_SCANNED_CHANGES_MAX: Final = 10_000  # of all sessions, that one look pass
 CHANGES_SHOWN: Final = 10  # by `tail`, of those that are there
 NAME_CHARACTERS_SHOWN_MIN: Final = 8  # of a name in a table on a narrow terminal
 
+# What `doctor` waits for and looks at.
+DOCTOR_ANSWER_S_MAX: Final = 6.0  # longer than LOCK_WAIT_MS_MAX, for which a daemon stands still
+DOCTOR_CHECKED_BYTES_MAX: Final = 1024 * 1024 * 1024  # of a database that is checked unasked
+DOCTOR_DAMAGE_LINES_MAX: Final = 5
+DOCTOR_LOOK_S: Final = 0.1  # between looks at who holds a lock
+DOCTOR_LOOK_ATTEMPTS_MAX: Final = 4  # a lock that is there in each of them is not passing
+DOCTOR_COMMAND_S_MAX: Final = 2.0  # of `systemctl` and its like
+DISK_FREE_BYTES_MIN: Final = 64 * 1024 * 1024
+DISK_FREE_FILES_MIN: Final = 100
+CLOCK_AHEAD_S_MAX: Final = 60
+FREE_PAGES_BYTES_MIN: Final = 64 * 1024 * 1024  # below that `compact` would win little
+
 # Files.
 SOCKET_PATH_BYTES_MAX_LINUX: Final = 107
 SOCKET_PATH_BYTES_MAX_MACOS: Final = 103

@@ -9,6 +9,7 @@ import re
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from luludb.limits import (
@@ -19,6 +20,9 @@ from luludb.limits import (
 
 IS_MACOS = sys.platform == "darwin"
 SOCKET_PATH_BYTES_MAX = SOCKET_PATH_BYTES_MAX_MACOS if IS_MACOS else SOCKET_PATH_BYTES_MAX_LINUX
+# Bytes of lulu.db-shm that stand for the locks of a WAL database, sqlite.org/walformat.html.
+WRITE_LOCK_BYTE = 120
+READ_LOCK_BYTES = (123, 127)
 
 
 def raise_open_files_limit() -> int:
@@ -84,22 +88,32 @@ def lock_holders(path: Path, first_byte: int, last_byte: int) -> list[int]:
 
     Empty where nobody does, and where the system does not tell (it does in Linux's `/proc/locks`).
     """
+    pids = []
+    for pid, first, last in _locks_of(path, "POSIX"):
+        end = last_byte if last == "EOF" else int(last)
+        if int(first) <= last_byte and end >= first_byte and pid != os.getpid():
+            pids.append(pid)
+    return sorted(set(pids))
+
+
+def flock_holders(path: Path) -> list[int]:
+    """The pids that took a flock on `path` and hold it, as far as the system tells."""
+    return sorted({pid for pid, _, _ in _locks_of(path, "FLOCK")})
+
+
+def _locks_of(path: Path, kind: str) -> Iterator[tuple[int, str, str]]:
+    """Pid, first and last byte of each lock of this kind on `path`."""
     try:
         found = path.stat()
         listed = Path("/proc/locks").read_text(encoding="ascii")
     except OSError:
-        return []
+        return
     device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    pids = []
     for line in listed.splitlines():
         # 1: POSIX  ADVISORY  WRITE 3568 fd:00:2531452 120 120
         fields = line.split()
-        if len(fields) != 8 or fields[1] != "POSIX" or fields[5] != device:
-            continue
-        end = last_byte if fields[7] == "EOF" else int(fields[7])
-        if int(fields[6]) <= last_byte and end >= first_byte and int(fields[4]) != os.getpid():
-            pids.append(int(fields[4]))
-    return sorted(set(pids))
+        if len(fields) == 8 and fields[1] == kind and fields[5] == device:
+            yield int(fields[4]), fields[6], fields[7]
 
 
 def described_process(pid: int) -> str:
@@ -129,6 +143,25 @@ def process_started(pid: int) -> str | None:
         fields = found.rpartition(")")[2].split()
         state, started = fields[0], fields[19]
     return None if not state or state.startswith(("Z", "X")) else started.strip()
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the process stands still after SIGSTOP; False where the system does not tell."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[:1] == ["T"]  # the name before it may hold anything
+
+
+def open_files_limit_of(pid: int) -> int | None:
+    """How many files another process of ours may have open; None where it cannot be known."""
+    try:
+        text = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
+    except OSError:
+        return None
+    found = re.search(r"^Max open files +(\d+)", text, re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 def sync_to_disk(path: Path) -> None:

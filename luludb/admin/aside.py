@@ -39,6 +39,11 @@ def directory_aside(parent: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+def directories_aside(parent: Path) -> list[Path]:
+    """Those that are there, of runs that live and of runs that were killed."""
+    return sorted(parent / name for name in os.listdir(parent) if _NAME.fullmatch(name))
+
+
 def _make_locked(parent: Path) -> tuple[Path, int]:
     while True:
         path = Path(tempfile.mkdtemp(prefix=_PREFIX, suffix=_SUFFIX, dir=parent))

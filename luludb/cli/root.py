@@ -9,6 +9,8 @@ import click
 from luludb import __version__
 from luludb.cli.background import restart, start, stop
 from luludb.cli.backup import backup, restore
+from luludb.cli.config import config
+from luludb.cli.doctor import doctor
 from luludb.cli.exits import drop_output
 from luludb.cli.figures import ping, status
 from luludb.cli.messages import message
@@ -65,6 +67,8 @@ for command in (
     restart,
     ping,
     status,
+    doctor,
+    config,
     session,
     message,
     tail,

@@ -7,7 +7,7 @@ import time
 
 import apsw
 
-from luludb.daemon.connection import READ_LOCK_BYTES, LockWait
+from luludb.daemon.connection import LockWait
 from luludb.errors import Overloaded, StorageFailed
 from luludb.home import Home
 from luludb.limits import (
@@ -16,7 +16,7 @@ from luludb.limits import (
     WAL_BYTES_SHRUNK_MIN,
     WAL_WARNING_S,
 )
-from luludb.platform import described_process, lock_holders
+from luludb.platform import READ_LOCK_BYTES, described_process, lock_holders
 from luludb.times import now_text
 
 _log = logging.getLogger(__name__)

@@ -20,13 +20,15 @@ from luludb.limits import (
     LOCK_WAIT_LOGGED_MS,
     LOCK_WAIT_MS_MAX,
 )
-from luludb.platform import described_process, lock_holders, machine_boot_id
+from luludb.platform import (
+    WRITE_LOCK_BYTE,
+    described_process,
+    lock_holders,
+    machine_boot_id,
+)
 from luludb.tables import meta, schema
 
 SQLITE_VERSION_MIN = (3, 51, 3)
-# Bytes of lulu.db-shm that stand for the locks of a WAL database, sqlite.org/walformat.html.
-WRITE_LOCK_BYTE = 120
-READ_LOCK_BYTES = (123, 127)
 
 _log = logging.getLogger(__name__)
 

@@ -58,6 +58,14 @@ def count_clients(connection: Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM lulu_clients").fetchone()[0])
 
 
+def kept_size(connection: Connection) -> tuple[int, int]:
+    """How many chunks of kept replies there are, and how many bytes they have together."""
+    row = connection.execute(
+        "SELECT count(*), coalesce(sum(length(replies)), 0) FROM lulu_replies"
+    ).fetchone()
+    return int(row[0]), int(row[1])
+
+
 def unused_clients(connection: Connection, before_s: int, limit: int) -> list[tuple[int, bytes]]:
     """Number and client_id of clients that sent nothing since `before_s` of running time."""
     rows = connection.execute(

@@ -113,6 +113,15 @@ def count(connection: Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM messages").fetchone()[0])
 
 
+def an_orphaned_session(connection: Connection) -> str | None:
+    """The id of a session that messages name and that does not exist."""
+    row = connection.execute(
+        f"""SELECT session_id FROM messages {_BY_SESSION} WHERE session_id IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM sessions WHERE id = session_id) LIMIT 1"""
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 def count_orphans(connection: Connection) -> int:
     """How many messages name a session that does not exist. Looks at each session_id once."""
     return int(

@@ -7,6 +7,8 @@ name that begins with `lulu_`.
 
 from __future__ import annotations
 
+import re
+
 from luludb.errors import StartRefused
 from luludb.ids import new_random_id
 from luludb.tables import Connection
@@ -66,6 +68,8 @@ _VERSION_1 = (
 )""",
 )
 
+_INDEX_NAME = re.compile(r"CREATE INDEX (?:IF NOT EXISTS )?(\w+)")
+
 
 def read_version(connection: Connection) -> int:
     """The file's `user_version`: 0 for a new one and for one made elsewhere."""
@@ -83,6 +87,37 @@ def has_triggers(connection: Connection) -> bool:
         connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'trigger' LIMIT 1").fetchone()
         is not None
     )
+
+
+def missing_indexes(connection: Connection) -> list[str]:
+    """The statements that make the indexes of the file's version that are not there."""
+    found = _names(connection, "index")
+    made = (*_SHARED_TABLES, *(_VERSION_1 if read_version(connection) else ()))
+    return [
+        statement
+        for statement in made
+        if (name := _INDEX_NAME.match(statement)) and name[1] not in found
+    ]
+
+
+def foreign_tables(connection: Connection) -> list[str]:
+    """The tables that are not luludb's."""
+    own = {*_COLUMNS, *_OWN_TABLES}
+    return [
+        name
+        for name in _names(connection, "table")
+        if name not in own and not name.startswith("sqlite_")
+    ]
+
+
+def triggers(connection: Connection) -> list[str]:
+    """The triggers that other programs added to the tables; luludb has none."""
+    return _names(connection, "trigger")
+
+
+def _names(connection: Connection, kind: str) -> list[str]:
+    rows = connection.execute("SELECT name FROM sqlite_schema WHERE type = ?", (kind,)).fetchall()
+    return [str(name) for (name,) in rows]
 
 
 def check_is_ours(connection: Connection, *, name: str = "lulu.db") -> int:

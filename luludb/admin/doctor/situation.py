@@ -1,0 +1,112 @@
+"""What several checks look at: the settings, who serves the home, and whether it answers.
+
+Nothing here locks, opens the database, or changes a file.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from luludb.errors import DaemonUnavailable, LuludbError
+from luludb.home import Discovery, Home, read_discovery
+from luludb.limits import DOCTOR_ANSWER_S_MAX
+from luludb.platform import flock_holders
+from luludb.settings import Explained, Settings, explain_settings
+from luludb_client import control
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A daemon answered, with these figures."""
+
+    status: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """Something listens at the socket and gave no answer."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotUnderstood:
+    """Something answers in a way that this luludb does not know."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotListening:
+    """`daemon.json` is there, and nothing listens where it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nobody:
+    """There is no `daemon.json`."""
+
+
+Answer = Serving | Silent | NotUnderstood | NotListening | Nobody
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What was seen of a home at the beginning.
+
+    Attributes:
+        settings: those that a daemon would start with; the defaults stand for wrong ones.
+        settings_problems: what is wrong with them.
+        lock_pids: who holds the home's lock; empty also where the system does not tell.
+    """
+
+    home: Home
+    env: Mapping[str, str]
+    settings: Settings
+    explained: tuple[Explained, ...]
+    settings_problems: tuple[str, ...]
+    discovery: Discovery | None
+    answer: Answer
+    lock_pids: tuple[int, ...]
+
+    @property
+    def quoted_database(self) -> str:
+        """The database's path as a shell takes it."""
+        return shlex.quote(str(self.home.database))
+
+    @property
+    def daemon_pids(self) -> set[int]:
+        """The processes that may be the daemon."""
+        named = () if self.discovery is None else (self.discovery.pid,)
+        return {*self.lock_pids, *named}
+
+
+def look_at(home: Home, *, timeout_s: float, env: Mapping[str, str] = os.environ) -> Situation:
+    """Look at `home` and ask its daemon, which takes as long as `timeout_s` where it is stuck."""
+    explained, problems = explain_settings(home, {}, env)
+    values = {each.name: each.value for each in explained if each.problem is None}
+    discovery = read_discovery(home)
+    return Situation(
+        home=home,
+        env=env,
+        settings=Settings(**values),
+        explained=tuple(explained),
+        settings_problems=tuple(problems),
+        discovery=discovery,
+        answer=Nobody() if discovery is None else _ask(home, timeout_s),
+        lock_pids=tuple(flock_holders(home.lock)),
+    )
+
+
+def _ask(home: Home, timeout_s: float) -> Answer:
+    try:
+        return Serving(control.ask(home, "status", min(timeout_s, DOCTOR_ANSWER_S_MAX)))
+    except DaemonUnavailable as error:
+        if isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError):
+            return NotListening()
+        return Silent(error.message)
+    except LuludbError as error:
+        return NotUnderstood(error.message)
