@@ -7,6 +7,9 @@ name that begins with `lulu_`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from luludb.errors import StartRefused
 from luludb.ids import new_random_id
 from luludb.tables import Connection
@@ -65,6 +68,13 @@ _VERSION_1 = (
     replies BLOB NOT NULL
 )""",
 )
+
+
+def rows_in_order(connection: Connection) -> Iterator[tuple[Any, ...]]:
+    """Every row of every table of luludb's that is there, each with its rowid, in that order."""
+    for table in (*_COLUMNS, *_OWN_TABLES):
+        if _columns_of(connection, table):
+            yield from connection.execute(f"SELECT rowid, * FROM {table} ORDER BY rowid")
 
 
 def read_version(connection: Connection) -> int:

@@ -1,10 +1,12 @@
-"""`ping` and `status`: one question on a short connection of its own."""
+"""Control requests, such as `ping` and `status`: one question on a short connection of its own."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from luludb.errors import DaemonUnavailable, InvalidRequest, ProtocolMismatch, error_from_body
@@ -17,7 +19,9 @@ from luludb_client.channel import endpoint_path, start_advice
 from luludb_client.zmtp import Decoder, TransportError, encode_frame, encode_opening
 
 
-def ask(home: Home, op: str, timeout_s: float) -> dict[str, Any]:
+def ask(
+    home: Home, op: str, timeout_s: float, args: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """The body of the daemon's reply to the control request `op`.
 
     Raises:
@@ -43,7 +47,7 @@ def ask(home: Home, op: str, timeout_s: float) -> dict[str, Any]:
                 f" ({error.strerror or error}); {start_advice(home)}"
             ) from error
         try:
-            request = encode_request(new_client_id(), 0, 0, encode_content(op, {}))
+            request = encode_request(new_client_id(), 0, 0, encode_content(op, dict(args)))
             reply = _exchange(connection, request, deadline_s)
         except TimeoutError as error:
             raise _silent(home, discovery, timeout_s) from error
