@@ -20,6 +20,7 @@ from luludb.appends import (
 from luludb.errors import InvalidRequest, LuludbError, TooLarge, UnknownOp
 from luludb.limits import (
     AT_ONCE_COMMANDS_MIN,
+    COMPACT_PAGES_MAX,
     FRAME_COMMANDS_MAX,
     ID_CHARACTERS_MAX,
     LABEL_CHARACTERS_MAX,
@@ -31,7 +32,8 @@ from luludb.limits import (
 from luludb.model import new_tuple
 from luludb.times import canonical_time
 
-CONTROL_OPS: Final = frozenset({"ping", "status", "hello"})
+COMPACT: Final = "compact"
+CONTROL_OPS: Final = frozenset({"ping", "status", "hello", COMPACT})
 PIPELINE: Final = "pipeline"
 TRANSACTION: Final = "transaction"
 NORMAL: Final = "normal"
@@ -161,6 +163,20 @@ def check_no_args(op: str, args: Mapping[Any, Any]) -> None:
     """
     if args:
         raise InvalidRequest(f"{op} takes no argument; found {_excerpt(next(iter(args)))}")
+
+
+def parse_compact(args: Mapping[Any, Any]) -> int:
+    """How many free pages the control request `compact` asks to give back, 0 or more.
+
+    Raises:
+        InvalidRequest: `pages` is missing or not such a number, or there is another argument.
+    """
+    _check_keys(args, ("pages",))
+    pages = args.get("pages")
+    if type(pages) is not int or not 0 <= pages <= COMPACT_PAGES_MAX:
+        found = _excerpt(pages) if "pages" in args else "missing"
+        raise InvalidRequest(f"pages is {found}; allowed is an int of 0 to {COMPACT_PAGES_MAX}")
+    return pages
 
 
 def _create_session(args: Mapping[Any, Any]) -> CreateSession:

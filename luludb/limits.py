@@ -73,6 +73,9 @@ LOGGED_AGAIN_S: Final = 60  # between lines of one kind, where anyone could caus
 # A daemon in the background.
 BACKGROUND_POLL_S: Final = 0.02  # between looks whether it answers, or is gone
 START_REASON_BYTES_MAX: Final = 64 * 1024  # of its log that are read for why it did not start
+COMPACT_PAGES_MAX: Final = 10_000  # that one request may ask to give back
+COMPACT_STEP_PAGES: Final = 8  # between two looks at the clock
+COMPACT_MS_MAX: Final = 10  # for which one request moves pages while others wait
 
 # The client's waits and pages.
 CLIENT_TIMEOUT_S: Final = 10.0
@@ -108,6 +111,7 @@ WATCH_SCANNED_CHANGES_MAX: Final = 10_000  # of all sessions, that one look pass
 
 # What the command line shows.
 CHANGES_SHOWN: Final = 10  # by `tail`, of those that are there
+SESSIONS_SHOWN_MAX: Final = 10  # by a dry run of `prune`
 NAME_CHARACTERS_SHOWN_MIN: Final = 8  # of a name in a table on a narrow terminal
 
 # What `doctor` waits for and looks at.
@@ -130,6 +134,13 @@ FILE_CHUNK_BYTES: Final = 1024 * 1024  # of a file that is read in pieces
 DISCOVERY_BYTES_MAX: Final = 64 * 1024
 LOG_FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 LOG_FILES_KEPT_MAX: Final = 5  # the one that is written included
+PRUNE_MESSAGES_MAX: Final = 100  # deleted by one command; others wait some 10 ms for it
+PRUNE_BYTES_MAX: Final = 1024 * 1024  # of the messages that one command deletes
+PRUNE_PAUSE_S_MAX: Final = 0.05  # between commands, for others
+PRUNE_AGE_DAYS_MAX: Final = 36_500
+COMPACT_PAUSE_S: Final = 0.01  # between requests, for others
+COMPACT_ROWS_SHOWN: Final = 10_000  # compared, between two looks at the progress
+COMPACT_CHECKPOINT_S_MAX: Final = 2.0  # in which the file gets shorter, where nobody reads
 IMPORT_LINE_BYTES_MAX: Final = 6 * FRAME_BYTES_MAX  # JSON writes a control character in six bytes
 IMPORT_CHUNK_ROWS_MAX: Final = 1000  # of one transaction; others wait some 15 ms for it
 IMPORT_CHUNK_CHARACTERS_MAX: Final = 1024 * 1024

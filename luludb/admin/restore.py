@@ -119,13 +119,13 @@ def _page_bytes(home: Home) -> int | None:
     if not _bytes_of(home.database):
         return None
     try:
-        with closing(_open_database(home)) as connection:
+        with closing(open_for_writing(home)) as connection:
             return int(connection.execute("PRAGMA page_size").get)
     except _CANNOT_BE_OPENED:
         return None
 
 
-def _open_database(home: Home) -> apsw.Connection:
+def open_for_writing(home: Home) -> apsw.Connection:
     """The database for writing, in WAL mode and with nothing copied back but by hand."""
     connection = opened(home.database, apsw.SQLITE_OPEN_READWRITE)
     try:
@@ -171,7 +171,7 @@ def _save(home: Home, directory: Path) -> tuple[Path | None, bool]:
 def _copy_rows(home: Home, copy: Path) -> bool:
     """Copy every row into one new file. Returns False where damage keeps from it."""
     try:
-        with closing(_open_database(home)) as connection:
+        with closing(open_for_writing(home)) as connection:
             connection.execute("VACUUM INTO ?", (str(copy),))
     except (*_CANNOT_BE_OPENED, apsw.ConstraintError, apsw.SQLError):
         copy.unlink(missing_ok=True)
@@ -182,7 +182,7 @@ def _copy_rows(home: Home, copy: Path) -> bool:
 def _replace(home: Home, ready: Path, show: Show) -> None:
     """Make the database what `ready` is. It is durable when this returns."""
     try:
-        connection = _open_database(home) if _bytes_of(home.database) else None
+        connection = open_for_writing(home) if _bytes_of(home.database) else None
     except _CANNOT_BE_OPENED:
         connection = None
     if connection is None:

@@ -9,12 +9,14 @@ import click
 from luludb import __version__
 from luludb.cli.background import restart, start, stop
 from luludb.cli.backup import backup, restore
+from luludb.cli.compact import compact
 from luludb.cli.config import config
 from luludb.cli.doctor import doctor
 from luludb.cli.exits import drop_output
 from luludb.cli.figures import ping, status
 from luludb.cli.messages import message
 from luludb.cli.options import target_options
+from luludb.cli.prune import prune
 from luludb.cli.serve import serve
 from luludb.cli.sessions import session
 from luludb.cli.tail import tail
@@ -76,5 +78,7 @@ for command in (
     export_file,
     backup,
     restore,
+    prune,
+    compact,
 ):
     luludb.add_command(command)

@@ -86,7 +86,7 @@ def list_sessions(
     if as_json:
         tables.print_json_list(found)
     elif tables.is_terminal():
-        _print_table(found)
+        print_table(found)
         if len(found) == limit:
             click.echo(f"There may be more: --after {one_line(found[-1].id)}", err=True)
     else:
@@ -168,7 +168,7 @@ def _print_session(item: Session, *, as_json: bool) -> None:
         tables.print_pairs(list(asdict(item).items()))
 
 
-def _print_table(found: Sequence[Session]) -> None:
+def print_table(found: Sequence[Session]) -> None:
     """A table that fits 80 columns. An id is what people copy: it is folded, never shortened."""
     from rich.table import Table
     from rich.text import Text

@@ -80,6 +80,14 @@ class Checkpoints:
         if self._pages - self._pages_copied >= pages_min:
             self._run(apsw.SQLITE_CHECKPOINT_PASSIVE)
 
+    def run(self) -> None:
+        """Checkpoint, however short the log is.
+
+        Raises:
+            StorageFailed: the log or the database could not be synced.
+        """
+        self._run(apsw.SQLITE_CHECKPOINT_PASSIVE)
+
     def shrink(self) -> None:
         """Empty a log that grew long, as soon as no reader needs it; say who does.
 

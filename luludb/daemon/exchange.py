@@ -7,6 +7,7 @@ from typing import Any
 
 from luludb.appends import APPEND, AppendMessages
 from luludb.commands import (
+    COMPACT,
     NORMAL,
     OP_OF_COMMAND,
     PIPELINE,
@@ -123,6 +124,7 @@ class Exchange:
         parts: what is to be done, in order; empty where the frame was refused whole.
         commands: how many commands it holds.
         is_pipeline: whether it answers for several commands in one frame.
+        is_compaction: whether it is the control request `compact`, done behind the turn's batch.
         durability: the level that the frame's options ask for, or None.
         met: the level at which its commands were committed.
         repeats_normal: whether a kept reply among its outcomes was committed at `normal`.
@@ -131,6 +133,7 @@ class Exchange:
 
     commands = 1
     is_pipeline = False
+    is_compaction = False
     durability: str | None = None
     met = ""
     repeats_normal = False
@@ -201,6 +204,7 @@ class Exchange:
             except InvalidRequest as error:
                 self.options_error = error
         if op != PIPELINE:
+            self.is_compaction = seq == 0 and op == COMPACT
             self.parts = [Item(self, client_id, seq, acked, op, args)]
             return
         self.is_pipeline = True

@@ -31,7 +31,11 @@ class FileGuard:
         self._identities = {str(path): _identity(str(path)) for path in (home.database, home.wal)}
         self._database = home.database
         self._wal = home.wal
-        self._database_bytes = home.database.stat().st_size
+        self._database_bytes_least = self._bytes_that_stay(home.database.stat().st_size)
+
+    def note_compaction(self, database_bytes: int) -> None:
+        """Expect that the next checkpoint makes the database's file as short as that."""
+        self._database_bytes_least = min(self._database_bytes_least, database_bytes)
 
     def check(self, wal_bytes_min: int) -> None:
         """Look at the database and its log.
@@ -46,12 +50,12 @@ class FileGuard:
         if self._has_moved():
             raise StorageFailed(f"{self._database} was moved while the daemon ran; put it back")
         found_bytes = self._database.stat().st_size
-        if found_bytes < self._database_bytes:
+        if found_bytes < self._database_bytes_least:
             raise StorageFailed(
-                f"{self._database} was truncated from {self._database_bytes} to {found_bytes}"
+                f"{self._database} was truncated from {self._database_bytes_least} to {found_bytes}"
                 " bytes by another program; restore a backup"
             )
-        self._database_bytes = found_bytes
+        self._database_bytes_least = self._bytes_that_stay(found_bytes)
         if self._wal.stat().st_size < wal_bytes_min:
             raise StorageFailed(
                 f"{self._wal} was truncated below {wal_bytes_min} bytes by another program;"
@@ -70,6 +74,18 @@ class FileGuard:
                     f"{path} is no longer the file that the daemon opened: it was moved, replaced"
                     " or removed. Put it back before the next start, or restore a backup"
                 )
+
+    def _bytes_that_stay(self, found_bytes: int) -> int:
+        """How much of a file of that length no checkpoint cuts off.
+
+        After a compaction the file stays long until the log is copied back, which readers, or the
+        death of a daemon, can put off.
+        """
+        try:
+            pages = int(self._connection.execute("PRAGMA page_count").get)
+            return min(found_bytes, pages * int(self._connection.execute("PRAGMA page_size").get))
+        except apsw.Error as error:
+            raise StorageFailed(f"{self._database} cannot be read: {error}") from error
 
     def _has_moved(self) -> bool:
         moved = ctypes.c_int(0)

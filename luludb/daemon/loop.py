@@ -214,12 +214,18 @@ class Daemon:
         self._drained_s = time.monotonic()
         self._has_garbage = True
         turn = self._writer.turn(sockets.drain(), refusal or self._checkpoints.overload())
+        if turn.compaction is not None:
+            self._files.note_compaction(turn.compaction.database_bytes)
         if turn.batches:
             # SQLite reports success to a file that is no longer there.
             self._files.check_places()
         sockets.send(turn.replies)
         sockets.publish(turn.batches)
-        self._checkpoints.run_if_due()
+        if turn.compaction is not None and turn.compaction.is_at_its_end:
+            # Only a checkpoint makes the file shorter, and no commit may follow to bring one about.
+            self._checkpoints.run()
+        else:
+            self._checkpoints.run_if_due()
 
     def _note_queue_wait(self, before_s: float, now_s: float) -> None:
         """Note how long the oldest frame may have waited: since the last drain, or not at all."""

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import apsw
 
 from luludb import __version__
-from luludb.commands import CONTROL_OPS, NORMAL, check_no_args, parse_command
+from luludb.commands import CONTROL_OPS, NORMAL, check_no_args, parse_command, parse_compact
 from luludb.daemon.clients import ClientState
+from luludb.daemon.compaction import Compaction, give_back_pages
 from luludb.daemon.exchange import Appends, Envelope, Exchange, Item, Part
 from luludb.daemon.figures import Figures
 from luludb.daemon.group_commit import GroupCommit
@@ -30,11 +31,13 @@ from luludb.errors import (
     Overloaded,
     SequenceReused,
     StaleConnection,
+    StorageFailed,
     UnknownClient,
     UnknownOp,
 )
 from luludb.limits import (
     BATCH_COMMANDS_MAX,
+    COMPACT_PAGES_MAX,
     HOUSEKEEPING_S,
     WINDOW_COMMANDS_MAX,
     WINDOW_REPLY_BYTES_MAX,
@@ -54,10 +57,12 @@ class Turn(NamedTuple):
     Attributes:
         replies: `(envelope, frame)` each, in the order in which the requests came.
         batches: the changes of each transaction that was committed, oldest first.
+        compaction: what the last `compact` of the turn did, None where there was none.
     """
 
     replies: list[tuple[Envelope, bytes]]
     batches: list[list[ChangeRow]]
+    compaction: Compaction | None
 
 
 class Writer:
@@ -111,14 +116,18 @@ class Writer:
                 self._seldom.refused(exchange.refused_as)
             if commands >= BATCH_COMMANDS_MAX:
                 break
-        parts = [part for exchange in exchanges for part in exchange.parts]
+        parts = [
+            part for exchange in exchanges if not exchange.is_compaction for part in exchange.parts
+        ]
         if parts:
             self._run(parts, refusal)
+        compactions = [exchange for exchange in exchanges if exchange.is_compaction]
+        compaction = self._compact_all(compactions, refusal) if compactions else None
         replies = []
         for exchange in exchanges:
             replies.append((exchange.envelope, exchange.reply()))
             exchange.parts.clear()  # they point back at it, and nothing collects such a circle
-        return Turn(replies, self._batches)
+        return Turn(replies, self._batches, compaction)
 
     def _run(self, parts: Sequence[Part], refusal: LuludbError | None) -> None:
         try:
@@ -196,6 +205,32 @@ class Writer:
             case "status":
                 return Outcome(OK, encode_body(self._status()))
         return Outcome(OK, encode_body(self._hello(item, refusal)))
+
+    def _compact_all(
+        self, exchanges: Sequence[Exchange], refusal: LuludbError | None
+    ) -> Compaction | None:
+        """Answer every `compact`, behind the batch. Returns what the last one did, if anything.
+
+        One of them gives pages back and the others hear how many are left, so that a turn is no
+        longer for several.
+        """
+        compaction = None
+        pages_max = COMPACT_PAGES_MAX
+        for exchange in exchanges:
+            item = exchange.parts[0]
+            assert type(item) is Item, "a compaction is one request"
+            try:
+                if refusal is not None:
+                    raise refusal
+                pages = min(parse_compact(item.args), pages_max)
+                compaction = give_back_pages(self._commit, pages)
+                pages_max = 0 if pages else pages_max
+                item.outcome = Outcome(OK, encode_body(compaction.body()))
+            except StorageFailed:
+                raise
+            except LuludbError as error:
+                item.outcome = Outcome(ERROR, encode_body(error.body()))
+        return compaction
 
     def _hello(self, item: Item, refusal: LuludbError | None) -> dict[str, Any]:
         commit = self._commit

@@ -9,6 +9,7 @@ from luludb.model import Message, new_message
 from luludb.tables import Connection
 
 _COLUMNS = "id, session_id, role, content, timestamp"
+_BYTES = "length(CAST(content AS BLOB))"  # of a text, length counts characters
 _BY_SESSION = "INDEXED BY idx_messages_session_id"
 # OR ABORT: an adopted table may say otherwise of an id that is taken.
 _INSERT = f"INSERT OR ABORT INTO messages ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
@@ -105,6 +106,40 @@ def page(
         if characters >= bytes_max:
             break
     cursor.close()  # a statement that is not at its end would pin its snapshot
+    return rows
+
+
+def extent(connection: Connection, session_id: str) -> tuple[int, int]:
+    """How many messages a session has, and how many bytes their contents have."""
+    count, content_bytes = connection.execute(
+        f"SELECT count(*), coalesce(sum({_BYTES}), 0) FROM messages {_BY_SESSION}"
+        " WHERE session_id = ?",
+        (session_id,),
+    ).fetchone()
+    return int(count), int(content_bytes)
+
+
+def last(connection: Connection, session_id: str) -> tuple[int, str, str] | None:
+    """Rowid, id and timestamp of a session's last message, or None."""
+    row = connection.execute(
+        f"SELECT rowid, id, timestamp FROM messages {_BY_SESSION}"
+        " WHERE session_id = ? ORDER BY rowid DESC LIMIT 1",
+        (session_id,),
+    ).fetchone()
+    return None if row is None else (int(row[0]), row[1], row[2])
+
+
+def sizes(
+    connection: Connection, session_id: str, *, after_rowid: int | None, rows_max: int
+) -> list[tuple[int, str, int]]:
+    """Rowid, id and bytes of content of a session's oldest messages behind `after_rowid`."""
+    behind = "" if after_rowid is None else "AND rowid > ?"
+    parameters = (session_id,) if after_rowid is None else (session_id, after_rowid)
+    rows: list[tuple[int, str, int]] = connection.execute(
+        f"SELECT rowid, id, {_BYTES} FROM messages {_BY_SESSION}"
+        f" WHERE session_id = ? {behind} ORDER BY rowid LIMIT ?",
+        (*parameters, rows_max),
+    ).fetchall()
     return rows
 
 

@@ -8,6 +8,8 @@ name that begins with `lulu_`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from luludb.errors import StartRefused
 from luludb.ids import new_random_id
@@ -69,6 +71,13 @@ _VERSION_1 = (
 )
 
 _INDEX_NAME = re.compile(r"CREATE INDEX (?:IF NOT EXISTS )?(\w+)")
+
+
+def rows_in_order(connection: Connection) -> Iterator[tuple[Any, ...]]:
+    """Every row of every table of luludb's that is there, each with its rowid, in that order."""
+    for table in (*_COLUMNS, *_OWN_TABLES):
+        if _columns_of(connection, table):
+            yield from connection.execute(f"SELECT rowid, * FROM {table} ORDER BY rowid")
 
 
 def read_version(connection: Connection) -> int:

@@ -1,10 +1,12 @@
-"""`ping` and `status`: one question on a short connection of its own."""
+"""Control requests, such as `ping` and `status`: one question on a short connection of its own."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from luludb.errors import DaemonUnavailable, InvalidRequest, ProtocolMismatch, error_from_body
@@ -21,7 +23,9 @@ class NoAnswer(DaemonUnavailable):
     """Is raised when a daemon listens and gives no answer in time. The details have its `pid`."""
 
 
-def ask(home: Home, op: str, timeout_s: float) -> dict[str, Any]:
+def ask(
+    home: Home, op: str, timeout_s: float, args: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """The body of the daemon's reply to the control request `op`.
 
     Raises:
@@ -47,7 +51,7 @@ def ask(home: Home, op: str, timeout_s: float) -> dict[str, Any]:
                 f" ({error.strerror or error}); {start_advice(home)}"
             ) from error
         try:
-            request = encode_request(new_client_id(), 0, 0, encode_content(op, {}))
+            request = encode_request(new_client_id(), 0, 0, encode_content(op, dict(args)))
             reply = _exchange(connection, request, deadline_s)
         except TimeoutError as error:
             raise _silent(home, discovery, timeout_s) from error

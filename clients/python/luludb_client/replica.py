@@ -146,6 +146,24 @@ class Replica:
         """How many messages name a session that does not exist; other programs leave such."""
         return self._read(messages.count_orphans)
 
+    def extent_of(self, session_id: str) -> tuple[int, int]:
+        """How many messages a session has, and how many bytes their contents have."""
+        return self._read(lambda connection: messages.extent(connection, session_id))
+
+    def last_message_of(self, session_id: str) -> tuple[int, str, str] | None:
+        """Rowid, id and timestamp of a session's last message, or None."""
+        return self._read(lambda connection: messages.last(connection, session_id))
+
+    def oldest_messages_of(
+        self, session_id: str, *, after_rowid: int | None, rows_max: int
+    ) -> list[tuple[int, str, int]]:
+        """Rowid, id and bytes of content of a session's oldest messages behind a rowid."""
+        return self._read(
+            lambda connection: messages.sizes(
+                connection, session_id, after_rowid=after_rowid, rows_max=rows_max
+            )
+        )
+
     def look(self, rev: int | None, session_id: str | None) -> Look:
         """The next changes behind `rev`, of a session or of all; None is the end of the feed.
 
