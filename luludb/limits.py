@@ -65,6 +65,7 @@ WAL_BYTES_SHRUNK_MIN: Final = 16 * 1024 * 1024  # above this an unused log is em
 WAL_WARNING_S: Final = 60  # between warnings
 HOUSEKEEPING_S: Final = 3600  # of running time, between looks for clients to forget
 CLIENTS_FORGOTTEN_MAX: Final = 100  # a look
+NOTIFY_S_MAX: Final = 1.0  # for systemd to take the word that the daemon serves
 FIGURES_WINDOW_S: Final = 60
 RUNNING_TIME_WRITTEN_S: Final = 60
 
@@ -102,7 +103,12 @@ WATCH_SCANNED_CHANGES_MAX: Final = 10_000  # of all sessions, that one look pass
 
 # What the command line shows.
 CHANGES_SHOWN: Final = 10  # by `tail`, of those that are there
+LOG_LINES_SHOWN: Final = 50  # by `service logs`
 NAME_CHARACTERS_SHOWN_MIN: Final = 8  # of a name in a table on a narrow terminal
+
+# A service manager.
+SERVICE_LOOK_S: Final = 0.05  # between looks whether the daemon answers, or is gone
+SERVICE_STOP_S_MAX: Final = 70.0  # longer than the manager itself waits before it kills
 
 # Files.
 SOCKET_PATH_BYTES_MAX_LINUX: Final = 107

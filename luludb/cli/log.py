@@ -6,13 +6,17 @@ import logging
 import sys
 import time
 
+from luludb.cli.journal import JournalFormatter, is_journal
 from luludb.cli.texts import one_line
 
 
 def log_to_stderr(level: str) -> None:
     """Let every event from `level` on go to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_LineFormatter("%(asctime)s %(levelname)s %(message)s"))
+    if is_journal(sys.stderr):
+        handler.setFormatter(JournalFormatter())
+    else:
+        handler.setFormatter(_LineFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 

@@ -13,6 +13,7 @@ from luludb.cli.figures import ping, status
 from luludb.cli.messages import message
 from luludb.cli.options import target_options
 from luludb.cli.serve import serve
+from luludb.cli.service import service
 from luludb.cli.sessions import session
 from luludb.cli.tail import tail
 from luludb.cli.transfer import export_file, import_file
@@ -68,5 +69,6 @@ for command in (
     export_file,
     backup,
     restore,
+    service,
 ):
     luludb.add_command(command)
