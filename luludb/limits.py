@@ -64,6 +64,7 @@ WAL_BYTES_SHRUNK_MIN: Final = 16 * 1024 * 1024  # above this an unused log is em
 WAL_WARNING_S: Final = 60  # between warnings
 HOUSEKEEPING_S: Final = 3600  # of running time, between looks for clients to forget
 CLIENTS_FORGOTTEN_MAX: Final = 100  # a look
+NOTIFY_S_MAX: Final = 1.0  # for systemd to take the word that the daemon serves
 FIGURES_WINDOW_S: Final = 60
 RUNNING_TIME_WRITTEN_S: Final = 60
 
@@ -125,6 +126,11 @@ DISK_FREE_BYTES_MIN: Final = 64 * 1024 * 1024
 DISK_FREE_FILES_MIN: Final = 100
 CLOCK_AHEAD_S_MAX: Final = 60
 FREE_PAGES_BYTES_MIN: Final = 64 * 1024 * 1024  # below that `compact` would win little
+LOG_LINES_SHOWN: Final = 50  # by `service logs`
+
+# A service manager.
+SERVICE_LOOK_S: Final = 0.05  # between looks whether the daemon answers, or is gone
+SERVICE_STOP_S_MAX: Final = 70.0  # longer than the manager itself waits before it kills
 
 # Files.
 SOCKET_PATH_BYTES_MAX_LINUX: Final = 107

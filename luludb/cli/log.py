@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from luludb.cli.journal import JournalFormatter, is_journal
 from luludb.cli.texts import one_line
 from luludb.logfile import keep_bounded
 
@@ -27,7 +28,9 @@ def log_to_file(path: Path, level: str) -> None:
 
 
 def formatter_for(stream: TextIO) -> logging.Formatter:
-    """A line for a person on a terminal, and JSON elsewhere."""
+    """A line for a person on a terminal, with its priority for the journal, and JSON elsewhere."""
+    if is_journal(stream):
+        return JournalFormatter()
     return PlainFormatter() if stream.isatty() else JsonFormatter()
 
 

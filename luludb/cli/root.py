@@ -18,6 +18,7 @@ from luludb.cli.messages import message
 from luludb.cli.options import target_options
 from luludb.cli.prune import prune
 from luludb.cli.serve import serve
+from luludb.cli.service import service
 from luludb.cli.sessions import session
 from luludb.cli.tail import tail
 from luludb.cli.transfer import export_file, import_file
@@ -80,5 +81,6 @@ for command in (
     restore,
     prune,
     compact,
+    service,
 ):
     luludb.add_command(command)

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -19,6 +20,8 @@ from luludb.daemon.connection import LockWait, open_database
 from luludb.daemon.figures import Figures
 from luludb.daemon.group_commit import GroupCommit
 from luludb.daemon.guards import FileGuard, leave_failure
+from luludb.daemon.inherited import inherited_sockets
+from luludb.daemon.notify import ServiceManager
 from luludb.daemon.sockets import Sockets
 from luludb.daemon.writer import Writer
 from luludb.errors import LuludbError, ShuttingDown, StartRefused, StorageFailed
@@ -52,13 +55,15 @@ _log = logging.getLogger(__name__)
 EXIT_OK = 0
 EXIT_REFUSED = 1
 EXIT_STORAGE_FAILED = 4
+EXIT_BUG = 70  # EX_SOFTWARE of sysexits.h
 
 
 def serve(home: Home, settings: Settings) -> int:
     """Run the daemon on `home` until SIGTERM or SIGINT.
 
     Returns:
-        The exit code: 0 after a clean stop, 1 where it must not start here, 4 where storage failed.
+        The exit code: 0 after a clean stop, 1 where it must not start here, 4 where storage failed,
+        70 after an error that nobody foresaw.
     """
     os.umask(0o077)
     with _stop_signals() as stop:
@@ -75,6 +80,11 @@ def serve(home: Home, settings: Settings) -> int:
             _log.critical("storage failed, and the daemon stops: %s", error.message)
             leave_failure(home, error.message)
             return EXIT_STORAGE_FAILED
+        except Exception:  # noqa: BLE001  # the border of the daemon
+            # Python's own code for it is 1, which says "refused": a service manager would leave
+            # the daemon where it fell.
+            _log.critical("the daemon met an error that it does not know, a bug", exc_info=True)
+            return EXIT_BUG
     return EXIT_OK
 
 
@@ -121,6 +131,8 @@ class Daemon:
         self._started_s = time.monotonic()
         self._drained_s = self._started_s
         self._has_garbage = False
+        self._manager = ServiceManager(os.environ)
+        self._inherited = inherited_sockets(os.environ)
         self._figures = Figures()
         self._lock_wait = LockWait(home, lambda: stop.requested)
         connection = open_database(home, self._lock_wait)
@@ -143,22 +155,33 @@ class Daemon:
         Raises:
             StorageFailed: the disk failed. The ledger tells what was kept when the next one starts.
         """
-        with socket_directory(self._home) as directory:
-            sockets = Sockets(directory, self._figures)
+        with self._socket_directory() as directory:
+            sockets = Sockets(directory, self._figures, self._inherited)
             before = signal.set_wakeup_fd(sockets.wakeup_sender.fileno())
             try:
                 self._announce(sockets)
                 _collect_garbage_by_hand()
                 self._turn_until_stopped(sockets)
+                self._manager.stopping()
                 self._answer_what_has_arrived(sockets)
             finally:
                 signal.set_wakeup_fd(before)
-                remove_discovery(self._home)
+                self._remove_discovery()
                 sockets.close()
         self._commit.write_running_time()
         self._checkpoints.run_at_stop()
         self._commit.close()
         _log.info("stopped after %d commands", self._figures.commands_total)
+
+    def _socket_directory(self) -> contextlib.AbstractContextManager[Path]:
+        if self._inherited is not None:
+            return contextlib.nullcontext(self._inherited.directory)
+        return socket_directory(self._home)
+
+    def _remove_discovery(self) -> None:
+        # Inherited sockets take connections for the next daemon, so clients must find them.
+        if self._inherited is None:
+            remove_discovery(self._home)
 
     def _announce(self, sockets: Sockets) -> None:
         discovery = Discovery(
@@ -182,13 +205,15 @@ class Daemon:
             apsw.sqlite_lib_version(),
             extra={"fields": {"event": "serving", "boot_id": self._boot_id}},
         )
+        self._manager.ready()
 
     def _turn_until_stopped(self, sockets: Sockets) -> None:
-        guard_s = housekeeping_s = self._started_s
+        guard_s = housekeeping_s = alive_s = self._started_s
+        poll_ms = min(POLL_MS_MAX, self._manager.alive_ms)
         look_ms = 0.0
         while not self._stop.requested:
             before_s = time.monotonic()
-            if sockets.wait(POLL_MS_MAX, look_ms=look_ms):
+            if sockets.wait(poll_ms, look_ms=look_ms):
                 now_s = time.monotonic()
                 # Where the last frames came soon, the next ones will, and to be woken for them
                 # takes longer than to look for them.
@@ -199,6 +224,9 @@ class Daemon:
                 self._drained_s = time.monotonic()  # nothing waited until now
                 look_ms = 0.0
             now_s = time.monotonic()
+            if now_s >= alive_s:
+                alive_s = now_s + poll_ms / 1000
+                self._manager.alive()
             if now_s >= guard_s:
                 guard_s = now_s + GUARD_S
                 if self._has_garbage:
@@ -236,7 +264,7 @@ class Daemon:
     def _answer_what_has_arrived(self, sockets: Sockets) -> None:
         """Apply what waits, for a moment at the most; refuse what still comes after that."""
         sockets.stop_listening()
-        remove_discovery(self._home)
+        self._remove_discovery()
         until_s = time.monotonic() + STOP_DRAIN_MS_MAX / 1000
         while sockets.wait(STOP_QUIET_MS) and time.monotonic() < until_s:
             self._turn(sockets)

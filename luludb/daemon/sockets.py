@@ -14,6 +14,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from luludb.daemon.exchange import Envelope
 from luludb.daemon.figures import Figures
+from luludb.daemon.inherited import Inherited
 from luludb.daemon.seldom import SeldomLog
 from luludb.limits import (
     DRAIN_BYTES_MAX,
@@ -38,11 +39,15 @@ _UNREAD = (
 class Sockets:
     """Both sockets, bound under `directory`. Only one who holds the home's lock may make them.
 
-    libzmq's bind unlinks whatever is at its path first, a live daemon's socket too.
+    libzmq's bind unlinks whatever is at its path first, a live daemon's socket too. Those that
+    were `inherited` are bound already, and stay when the daemon stops.
     """
 
-    def __init__(self, directory: Path, figures: Figures) -> None:
+    def __init__(
+        self, directory: Path, figures: Figures, inherited: Inherited | None = None
+    ) -> None:
         self._figures = figures
+        self._stay = inherited is not None
         self._subscriptions = 0
         self._seldom = SeldomLog(_log)
         self._connections: set[int] = set()
@@ -59,6 +64,10 @@ class Sockets:
         self._monitor = self._router.get_monitor_socket(
             zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
         )
+        if inherited is not None:
+            # libzmq listens on these, whatever bind is told, and leaves what is at the path.
+            self._router.set(zmq.USE_FD, inherited.command)
+            self._changes.set(zmq.USE_FD, inherited.changes)
         self._router.bind(self.command_endpoint)
         self._changes.bind(self.changes_endpoint)
         self._poller = zmq.Poller()
@@ -143,13 +152,14 @@ class Sockets:
                 self._changes.send_multipart((session_id.encode(), notice), zmq.NOBLOCK)
 
     def stop_listening(self) -> None:
-        """Take no new connection; those that are there go on."""
+        """Take no new connection on sockets of our own; those that are there go on."""
         # Not unbind: libzmq's listener owns the connections that it accepted and ends them with
         # itself, so that no later reply would arrive.
-        self._paths[0].unlink(missing_ok=True)
+        if not self._stay:
+            self._paths[0].unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Send what is queued, for a second at the most, and remove the sockets."""
+        """Send what is queued, for a second at the most, and remove sockets of our own."""
         self._router.disable_monitor()
         self._monitor.close(linger=0)
         self._changes.close(linger=SOCKET_LINGER_MS)
@@ -157,8 +167,9 @@ class Sockets:
         self._context.term()
         self._wakeup.close()
         self.wakeup_sender.close()
-        for path in self._paths:
-            path.unlink(missing_ok=True)
+        if not self._stay:
+            for path in self._paths:
+                path.unlink(missing_ok=True)
 
     def _open(self, kind: int) -> zmq.Socket[bytes]:
         opened = self._context.socket(kind)
