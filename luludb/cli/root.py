@@ -9,12 +9,14 @@ import click
 from luludb import __version__
 from luludb.cli.backup import backup, restore
 from luludb.cli.exits import drop_output
+from luludb.cli.face import show_face
 from luludb.cli.figures import ping, status
 from luludb.cli.messages import message
-from luludb.cli.options import target_options
+from luludb.cli.options import Target, pass_target, target_options
 from luludb.cli.serve import serve
 from luludb.cli.sessions import session
 from luludb.cli.tail import tail
+from luludb.cli.top import top
 from luludb.cli.transfer import export_file, import_file
 
 _EPILOG = """\b
@@ -45,22 +47,28 @@ class _Luludb(click.Group):
 
 @click.group(
     cls=_Luludb,
+    invoke_without_command=True,
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, message="luludb %(version)s")
 @target_options
-def luludb() -> None:
+@click.pass_context
+@pass_target
+def luludb(target: Target, context: click.Context) -> None:
     """Many processes, one SQLite file, no write contention.
 
-    Every command takes --home and --timeout.
+    Every command takes --home and --timeout. Without a command it says what is going on here.
     """
+    if context.invoked_subcommand is None:
+        show_face(target)
 
 
 for command in (
     serve,
     ping,
     status,
+    top,
     session,
     message,
     tail,
