@@ -112,7 +112,19 @@ WATCH_SCANNED_CHANGES_MAX: Final = 10_000  # of all sessions, that one look pass
 
 # What the command line shows.
 CHANGES_SHOWN: Final = 10  # by `tail`, of those that are there
+LOG_LINES_SHOWN: Final = 50  # by `service logs`
 SESSIONS_SHOWN_MAX: Final = 10  # by a dry run of `prune`
+FACE_ANSWER_S_MAX: Final = 2.0  # that `luludb` alone waits for an answer of the daemon
+FACE_MESSAGES_COUNTED_MAX: Final = 1_000_000  # by `luludb` alone; that takes 30 ms
+TOP_LOOK_S: Final = 1.0  # between looks of `top`
+TOP_WINDOW_S: Final = 5.0  # in which it looks for the busiest
+TOP_ANSWER_S_MAX: Final = 2.0  # that one look of `top` waits for the daemon, and for a lock
+TOP_CHANGES_LOOKED_MAX: Final = 20_000  # by one look, of those since the last one
+TOP_CHUNKS_LOOKED_MAX: Final = 20_000  # of kept replies, by one look
+TOP_SESSIONS_MAX: Final = 100  # of one look
+TOP_SHOWN_MAX: Final = 20  # of the busiest sessions, and of the busiest clients
+COMPLETED_SESSIONS_MAX: Final = 50  # offered by the shell's completion
+COMPLETED_S_MAX: Final = 1.0  # for which the completion waits for a lock
 NAME_CHARACTERS_SHOWN_MIN: Final = 8  # of a name in a table on a narrow terminal
 
 # What `doctor` waits for and looks at.
@@ -126,7 +138,6 @@ DISK_FREE_BYTES_MIN: Final = 64 * 1024 * 1024
 DISK_FREE_FILES_MIN: Final = 100
 CLOCK_AHEAD_S_MAX: Final = 60
 FREE_PAGES_BYTES_MIN: Final = 64 * 1024 * 1024  # below that `compact` would win little
-LOG_LINES_SHOWN: Final = 50  # by `service logs`
 
 # A service manager.
 SERVICE_LOOK_S: Final = 0.05  # between looks whether the daemon answers, or is gone

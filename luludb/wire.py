@@ -132,6 +132,15 @@ def decode_kept(packed: bytes) -> list[KeptReply]:
     return [(seq, digest, status, body) for seq, digest, status, body in msgpack.unpackb(packed)]
 
 
+def decode_last_rev(packed: bytes) -> int | None:
+    """The last rev that a client's newest kept replies tell of; None where all are refusals."""
+    for _, _, _, body in reversed(decode_kept(packed)):
+        rev = msgpack.unpackb(body).get("rev")
+        if rev is not None:
+            return int(rev)
+    return None
+
+
 def encode_notice(rev: int) -> bytes:
     """The second frame of a change notice."""
     return _pack([rev])

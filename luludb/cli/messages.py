@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from luludb.cli import tables
+from luludb.cli.completing import SESSION_ID
 from luludb.cli.options import Target, as_json, pass_target, target_options
 from luludb.cli.texts import one_line, several_lines
 from luludb.errors import NotFound
@@ -25,7 +26,7 @@ def message() -> None:
 
 
 @message.command
-@click.argument("session")
+@click.argument("session", type=SESSION_ID)
 @click.argument("role")
 @click.argument("content", required=False)
 @click.option("--id", help="An id of your own.  [default: a new UUIDv7]")
@@ -50,7 +51,7 @@ def append(
 
 
 @message.command("list")
-@click.argument("session")
+@click.argument("session", type=SESSION_ID)
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the last N.")
 @as_json
 @target_options

@@ -13,14 +13,16 @@ from luludb.cli.compact import compact
 from luludb.cli.config import config
 from luludb.cli.doctor import doctor
 from luludb.cli.exits import drop_output
+from luludb.cli.face import show_face
 from luludb.cli.figures import ping, status
 from luludb.cli.messages import message
-from luludb.cli.options import target_options
+from luludb.cli.options import Target, pass_target, target_options
 from luludb.cli.prune import prune
 from luludb.cli.serve import serve
 from luludb.cli.service import service
 from luludb.cli.sessions import session
 from luludb.cli.tail import tail
+from luludb.cli.top import top
 from luludb.cli.transfer import export_file, import_file
 
 _EPILOG = """\b
@@ -51,16 +53,21 @@ class _Luludb(click.Group):
 
 @click.group(
     cls=_Luludb,
+    invoke_without_command=True,
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, message="luludb %(version)s")
 @target_options
-def luludb() -> None:
+@click.pass_context
+@pass_target
+def luludb(target: Target, context: click.Context) -> None:
     """Many processes, one SQLite file, no write contention.
 
-    Every command takes --home and --timeout.
+    Every command takes --home and --timeout. Without a command it says what is going on here.
     """
+    if context.invoked_subcommand is None:
+        show_face(target)
 
 
 for command in (
@@ -70,6 +77,7 @@ for command in (
     restart,
     ping,
     status,
+    top,
     doctor,
     config,
     session,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from luludb.cli import tables
+from luludb.cli.completing import SESSION_ID
 from luludb.cli.options import Target, as_json, pass_target, target_options
 from luludb.cli.texts import one_line
 from luludb.errors import NotFound
@@ -58,7 +59,7 @@ def create(
 @click.option("--status", help="Only sessions with this status.")
 @click.option("--working-dir", metavar="DIRECTORY", help="Only sessions that work there.")
 @click.option("--limit", type=click.IntRange(min=1), default=_LISTED_BY_DEFAULT, show_default=True)
-@click.option("--after", metavar="ID", help="Go on behind this session.")
+@click.option("--after", type=SESSION_ID, metavar="ID", help="Go on behind this session.")
 @as_json
 @target_options
 @pass_target
@@ -102,7 +103,7 @@ def list_sessions(
 
 
 @session.command
-@click.argument("id")
+@click.argument("id", type=SESSION_ID)
 @as_json
 @target_options
 @pass_target
@@ -116,7 +117,7 @@ def show(target: Target, *, id: str, as_json: bool) -> None:
 
 
 @session.command
-@click.argument("id")
+@click.argument("id", type=SESSION_ID)
 @click.option("--name")
 @click.option("--status")
 @click.option("--working-dir", metavar="DIRECTORY")
@@ -146,7 +147,7 @@ def update(
 
 
 @session.command
-@click.argument("id")
+@click.argument("id", type=SESSION_ID)
 @as_json
 @target_options
 @pass_target

@@ -53,6 +53,16 @@ def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
         for name, value in pairs:
             print_line(name, value)
         return
+    print_labelled(pairs)
+
+
+def print_labelled(pairs: Sequence[tuple[str, str]]) -> None:
+    """Print names and values for a person, one pair a line, the values below each other."""
+    if not is_terminal():
+        width = max(len(name) for name, _ in pairs)
+        for name, value in pairs:
+            print_line(f"{name:<{width}}  {one_line(value)}")
+        return
     from rich.table import Table
     from rich.text import Text
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from luludb.cli import tables
+from luludb.cli.completing import SESSION_ID
 from luludb.cli.options import Target, as_json, pass_target, target_options
 from luludb.cli.texts import one_line
 from luludb.errors import DaemonUnavailable, NotFound
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command
-@click.argument("session", required=False)
+@click.argument("session", type=SESSION_ID, required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on with those that come, until interrupted.")
 @as_json
 @target_options

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from luludb.cli import tables
+from luludb.cli.completing import SESSION_ID
 from luludb.cli.exits import REFUSED, say
 from luludb.cli.options import Target, as_json, pass_target, target_options
 from luludb.cli.progress import tracked
@@ -57,7 +58,9 @@ def import_file(target: Target, *, file: str, as_json: bool) -> int:
 
 @click.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
-@click.option("--session", metavar="ID", help="Only this session and its messages.")
+@click.option(
+    "--session", type=SESSION_ID, metavar="ID", help="Only this session and its messages."
+)
 @as_json
 @target_options
 @pass_target

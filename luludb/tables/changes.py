@@ -50,6 +50,21 @@ def page(
     return rows
 
 
+def busiest_sessions(
+    connection: Connection, *, above_rev: int, through_rev: int, rows_max: int
+) -> list[tuple[str, int]]:
+    """Sessions and how many rows each has between two revs, the one with the most first.
+
+    Each row between the two is looked at: the caller bounds them.
+    """
+    rows: list[tuple[str, int]] = connection.execute(
+        "SELECT session_id, count(*) FROM lulu_changes WHERE rev > ? AND rev <= ?"
+        " GROUP BY session_id ORDER BY 2 DESC LIMIT ?",
+        (above_rev, through_rev, rows_max),
+    ).fetchall()
+    return rows
+
+
 def newest(connection: Connection, *, session_id: str | None, rows_max: int) -> list[ChangeRow]:
     """The newest rows, of one session or of all, the oldest of them first."""
     of_session = "" if session_id is None else "WHERE session_id = ?"

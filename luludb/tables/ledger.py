@@ -114,3 +114,27 @@ def read_replies(connection: Connection, number: int, slot: int) -> bytes:
             "SELECT replies FROM lulu_replies WHERE id = ?", (number * SLOTS + slot,)
         ).fetchone()[0]
     )
+
+
+def last_seqs(connection: Connection, rows_max: int) -> dict[int, int]:
+    """The last seq of each client by its number, from the newest clients' chunks.
+
+    At most `rows_max` chunks are looked at, so that old clients may be missing.
+    """
+    rows = connection.execute(
+        f"""SELECT id / {SLOTS}, max(last_seq) FROM (
+            SELECT id, last_seq FROM lulu_replies ORDER BY id DESC LIMIT ?
+        ) GROUP BY 1""",
+        (rows_max,),
+    )
+    return dict(rows.fetchall())
+
+
+def last_chunk(connection: Connection, number: int) -> tuple[bytes, bytes] | None:
+    """A client's client_id and the packed replies of its newest chunk; None where it is gone."""
+    row = connection.execute(
+        """SELECT client_id, replies FROM lulu_clients AS client, lulu_replies AS chunk
+        WHERE client.id = ?1 AND chunk.id BETWEEN ?2 AND ?3 ORDER BY last_seq DESC LIMIT 1""",
+        (number, number * SLOTS, number * SLOTS + SLOTS - 1),
+    ).fetchone()
+    return None if row is None else (bytes(row[0]), bytes(row[1]))

@@ -157,6 +157,15 @@ def an_orphaned_session(connection: Connection) -> str | None:
     return None if row is None else str(row[0])
 
 
+def count_up_to(connection: Connection, rows_max: int) -> int:
+    """How many messages there are, counted no further than `rows_max`."""
+    # The index is shorter than the table by the messages' contents, which lie in its rows.
+    counted = connection.execute(
+        f"SELECT count(*) FROM (SELECT 1 FROM messages {_BY_SESSION} LIMIT ?)", (rows_max,)
+    )
+    return int(counted.fetchone()[0])
+
+
 def count_orphans(connection: Connection) -> int:
     """How many messages name a session that does not exist. Looks at each session_id once."""
     return int(

@@ -105,6 +105,25 @@ def page(
     return [Session(*row) for row in rows.fetchall()]
 
 
+def ids_and_names(connection: Connection, *, prefix: str, rows_max: int) -> list[tuple[str, str]]:
+    """Id and name of sessions whose id begins with `prefix`, the greatest id first."""
+    # The greatest code point is above whatever follows the prefix, and the range uses the index.
+    rows = connection.execute(
+        "SELECT id, name FROM sessions WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT ?",
+        (prefix, prefix + "\U0010ffff", rows_max),
+    )
+    return [(str(id), str(name)) for id, name in rows.fetchall()]
+
+
+def count_of_status(connection: Connection, status: str) -> int:
+    """How many sessions have that status."""
+    return int(
+        connection.execute("SELECT count(*) FROM sessions WHERE status = ?", (status,)).fetchone()[
+            0
+        ]
+    )
+
+
 def count(connection: Connection) -> int:
     """How many sessions there are."""
     return int(connection.execute("SELECT count(*) FROM sessions").fetchone()[0])

@@ -179,6 +179,16 @@ class Replica:
         )
         return [Change(*row) for row in rows]
 
+    def read(self, read: Callable[[sqlite3.Connection], Result]) -> Result:
+        """What `read`, a function of the tables' modules, gives on a read-only connection.
+
+        It is called again where something that passes came in between, such as a recovery.
+
+        Raises:
+            DaemonUnavailable: there is no database yet, or it lacks a table.
+        """
+        return self._read(read)
+
     def close(self) -> None:
         """Close the connections; those in use are closed when they come back."""
         self._is_closed = True
