@@ -443,4 +443,6 @@ def test_serve_stops_cleanly_with_0_and_logs_one_line_an_event(tmp_path, number)
 
     assert process.returncode == 0
     for line in (first + rest).decode().splitlines():
-        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [A-Z]+ ", line)
+        event = json.loads(line)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["time"])
+        assert (event["level"], event["pid"]) == ("info", process.pid)
