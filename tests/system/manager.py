@@ -21,6 +21,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPT = ROOT / "tests" / "systemd-user.sh"
 DEADLINE_S = 60
+NSENTER = shutil.which("nsenter") or ""
 JOURNAL = """
 import os, selectors, socket, sys
 os.makedirs("/run/systemd/journal", exist_ok=True)
@@ -59,11 +60,9 @@ class Manager:
     def run(self, *command: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
         """Run `command` where the manager is."""
         runtime = f"/run/user/{os.getuid()}"
-        kept = {
-            name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ
-        }
+        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         return subprocess.run(
-            ["nsenter", f"--target={self._pid}", "--mount", f"--wd={ROOT}", *command],
+            [NSENTER, f"--target={self._pid}", "--mount", f"--wd={ROOT}", *command],
             env={**kept, "HOME": str(self.user_home), "XDG_RUNTIME_DIR": runtime, **(env or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -82,9 +81,9 @@ class Manager:
         return done.stdout
 
     def show(self, unit: str, name: str) -> str:
-        return self.run(
-            "systemctl", "--user", "show", unit, f"--property={name}", "--value"
-        ).stdout.strip()
+        """A property of a unit, in systemd's words."""
+        command = ("systemctl", "--user", "show", unit, f"--property={name}", "--value")
+        return self.run(*command).stdout.strip()
 
     def log(self) -> str:
         """All that services wrote to their standard error."""

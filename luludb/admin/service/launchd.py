@@ -115,9 +115,11 @@ class LaunchdService:
 
     def _unload(self) -> None:
         """Unload the agent and wait until it is gone: launchd returns before the daemon ended."""
+        if not self._is_loaded():
+            return
+        run_tool(["launchctl", "bootout", self._target])
         until_s = time.monotonic() + SERVICE_STOP_S_MAX
         while self._is_loaded():
-            run_tool(["launchctl", "bootout", self._target])
             if time.monotonic() >= until_s:
                 raise refused(f"launchd did not end {self.unit} in {SERVICE_STOP_S_MAX:g} s")
             time.sleep(SERVICE_LOOK_S)

@@ -29,8 +29,9 @@ Environment=PYTHONFAULTHANDLER=1
 {service}# Checking the database after a failure of the disk takes minutes on tens of gigabytes.
 TimeoutStartSec=15min
 TimeoutStopSec=60
-# The loop tells that it turns every 3 s. One turn may last: deleting a session of a million
-# messages takes a minute on a slow disk, and must not be ended in the middle again and again.
+# The loop tells that it turns every 3 s. One turn may last: to delete a session of 150,000
+# messages took 1 s from memory, several may be in a turn, and a disk may be slow. A turn that is
+# ended is done again, and must not be ended each time.
 WatchdogSec=3min
 TimeoutAbortSec=5
 Restart=on-failure
