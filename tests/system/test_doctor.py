@@ -417,11 +417,29 @@ def test_a_service_whose_program_is_gone_is_told(stopped, monkeypatch):
     assert found.remedy == f"luludb service install --home {stopped}"
 
 
-def test_a_doctor_that_waits_for_an_answer_ends_with_130_at_ctrl_c(daemon):
-    os.kill(daemon.pid, signal.SIGSTOP)
+@pytest.fixture
+def mute(stopped):
+    """A home whose daemon listens and never answers."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(stopped / "run" / "command.sock"))
+        listener.listen()
+        endpoints = dict.fromkeys(("command", "changes"), f"ipc://{stopped}/run/command.sock")
+        found = {"pid": os.getpid(), "boot_id": "b", "version": "0", "protocol": 1, **endpoints}
+        (stopped / "run" / "daemon.json").write_text(json.dumps(found))
+        yield stopped
+
+
+def test_a_daemon_that_is_stuck_is_told_with_how_to_end_it(mute):
+    found = one(mute, "daemon", timeout_s=0.2)
+
+    assert "gave no answer" in found.found
+    assert found.remedy == f"kill -9 {os.getpid()} && luludb start --home {mute}"
+
+
+def test_a_doctor_that_waits_for_an_answer_ends_with_130_at_ctrl_c(mute):
     mine, theirs = pty.openpty()
     asking = subprocess.Popen(
-        [sys.executable, "-m", "luludb", "doctor", "--home", str(daemon.home)],
+        [sys.executable, "-m", "luludb", "doctor", "--home", str(mute)],
         stdout=subprocess.PIPE,
         stderr=theirs,
     )
