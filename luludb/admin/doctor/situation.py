@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from luludb.errors import DaemonUnavailable, LuludbError
 from luludb.home import Discovery, Home, read_discovery
 from luludb.limits import DOCTOR_ANSWER_S_MAX
-from luludb.platform import flock_holders
+from luludb.platform import flock_holders, is_stopped
 from luludb.settings import Explained, Settings, explain_settings
 from luludb_client import control
 
@@ -89,6 +89,7 @@ def look_at(home: Home, *, timeout_s: float, env: Mapping[str, str] = os.environ
     explained, problems = explain_settings(home, {}, env)
     values = {each.name: each.value for each in explained if each.problem is None}
     discovery = read_discovery(home)
+    lock_pids = tuple(flock_holders(home.lock))
     return Situation(
         home=home,
         env=env,
@@ -96,12 +97,14 @@ def look_at(home: Home, *, timeout_s: float, env: Mapping[str, str] = os.environ
         explained=tuple(explained),
         settings_problems=tuple(problems),
         discovery=discovery,
-        answer=Nobody() if discovery is None else _ask(home, timeout_s),
-        lock_pids=tuple(flock_holders(home.lock)),
+        answer=Nobody() if discovery is None else _ask(home, lock_pids, timeout_s),
+        lock_pids=lock_pids,
     )
 
 
-def _ask(home: Home, timeout_s: float) -> Answer:
+def _ask(home: Home, lock_pids: Sequence[int], timeout_s: float) -> Answer:
+    if any(map(is_stopped, lock_pids)):
+        return Silent("the daemon was stopped by a signal")  # to wait would be in vain
     try:
         return Serving(control.ask(home, "status", min(timeout_s, DOCTOR_ANSWER_S_MAX)))
     except DaemonUnavailable as error:
