@@ -2,12 +2,12 @@
 
 import json
 import os
-import shutil
+import re
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -15,9 +15,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from luludb.admin.meanings import MEANINGS, figure_names
 from luludb_client import Client
 from luludb_client.testing import running_daemon
+from tests.conftest import ROOT
 from tests.system.command_line import DEADLINE_S, luludb
-
-tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+from tests.system.terminal import Terminal, tmux
 
 
 @pytest.fixture
@@ -170,43 +170,6 @@ def test_top_once_ends_with_3_where_there_is_no_daemon(tmp_path):
     assert result.stderr.startswith(b"luludb: no daemon serves")
 
 
-class Terminal:
-    """A shell in a tmux of its own."""
-
-    def __init__(self, directory, *, width=80, height=24) -> None:
-        self._socket = directory / "tmux"
-        environment = {**os.environ, "PS1": "$ ", "TERM": "screen-256color"}
-        self._tmux(
-            *("-f", os.devnull, "new-session", "-d", "-x", str(width), "-y", str(height)),
-            *("env", "-u", "BASH_ENV", "/bin/sh"),
-            env=environment,
-        )
-
-    def type(self, *keys: str) -> None:
-        self._tmux("send-keys", *keys)
-
-    def resize(self, width: int, height: int) -> None:
-        self._tmux("resize-window", "-x", str(width), "-y", str(height))
-
-    def wait_for(self, *texts: str) -> str:
-        """The screen, as soon as each of `texts` is on it."""
-        deadline_s = time.monotonic() + DEADLINE_S
-        while True:
-            screen = self._tmux("capture-pane", "-p")
-            if all(text in screen for text in texts):
-                return screen
-            assert time.monotonic() < deadline_s, screen
-            time.sleep(0.05)
-
-    def close(self) -> None:
-        self._tmux("kill-server")
-
-    def _tmux(self, *args: str, env=None) -> str:
-        command = ["tmux", "-S", str(self._socket), *args]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
-        return done.stdout
-
-
 @pytest.fixture
 def terminal(short_directory):
     terminal = Terminal(short_directory)
@@ -255,3 +218,28 @@ def test_status_fits_a_terminal_of_80_columns(terminal):
         screen = terminal.wait_for("daemon ", "database_id")
 
     assert "p50       p99       max" in screen
+
+
+def test_what_the_page_on_watching_shows_runs_as_it_stands(home, tmp_path):
+    page = (ROOT / "docs" / "watching.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    endless = "luludb tail --follow"
+    assert len(blocks) == 3
+    assert endless in blocks[0]
+
+    done = subprocess.run(
+        ["bash", "-euc", "".join(blocks).replace(endless, "luludb tail")],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "LULUDB_HOME": str(home),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        },
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "luludb.prom").read_text().endswith("# EOF\n")
