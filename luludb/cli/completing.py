@@ -28,8 +28,8 @@ class SessionId(StringParamType):
     def shell_complete(
         self,
         ctx: Context,
-        param: Parameter,
-        incomplete: str,  # of click
+        param: Parameter,  # noqa: ARG002  # click gives it
+        incomplete: str,
     ) -> list[CompletionItem]:
         """Ids that begin with `incomplete`; none where there is no database, without a word."""
         from luludb_client.replica import Replica

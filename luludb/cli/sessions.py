@@ -39,7 +39,7 @@ def session() -> None:
     help="Where the session works; it is recorded as an absolute path.",
 )
 @click.option("--id", help="An id of your own.  [default: a new UUIDv7]")
-@click.option("--status", default="created", show_default=True)
+@click.option("--status", default="created", show_default=True, help="Any word of your own.")
 @as_json
 @target_options
 @pass_target
@@ -58,7 +58,14 @@ def create(
 @session.command("list")
 @click.option("--status", help="Only sessions with this status.")
 @click.option("--working-dir", metavar="DIRECTORY", help="Only sessions that work there.")
-@click.option("--limit", type=click.IntRange(min=1), default=_LISTED_BY_DEFAULT, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=_LISTED_BY_DEFAULT,
+    show_default=True,
+    metavar="N",
+    help="At most so many.",
+)
 @click.option("--after", type=SESSION_ID, metavar="ID", help="Go on behind this session.")
 @as_json
 @target_options
@@ -118,9 +125,9 @@ def show(target: Target, *, id: str, as_json: bool) -> None:
 
 @session.command
 @click.argument("id", type=SESSION_ID)
-@click.option("--name")
-@click.option("--status")
-@click.option("--working-dir", metavar="DIRECTORY")
+@click.option("--name", help="The new name.")
+@click.option("--status", help="The new status.")
+@click.option("--working-dir", metavar="DIRECTORY", help="Where it works from now on.")
 @as_json
 @target_options
 @pass_target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -15,9 +16,7 @@ if TYPE_CHECKING:
 
 _LABEL: Final = 14
 _VALUE: Final = 10
-_CELL: Final = _LABEL + _VALUE + 2
 _RATE: Final = 10
-_ROWS_MIN: Final = 1
 _RATES: Final = (
     (("commands/s", "commands_total"), ("refused/s", "commands_refused_total")),
     (("batches/s", "batches_total"), ("sent again/s", "duplicates_total")),
@@ -48,7 +47,7 @@ def screen_lines(
     """
     lines = [Line(_title(activity, home), is_heading=True), Line("")]
     if activity.figures is None:
-        lines += [Line(one_line(activity.unavailable)), Line("")]
+        lines += [*_wrapped(activity.unavailable, width), Line("")]
     else:
         lines += [*_numbers(activity.figures, activity.per_s, disk), Line("")]
     footer = [Line(""), Line(_ENDS)] if is_live else []
@@ -67,6 +66,11 @@ def _title(activity: Activity, home: str) -> str:
         f"{one_line(home)}: running for {duration_text(figures['uptime_s'])},"
         f" pid {figures['pid']}, durability {figures['durability']}"
     )
+
+
+def _wrapped(message: str, width: int) -> list[Line]:
+    """The whole of a message: its end says what to do."""
+    return [Line(part) for part in textwrap.wrap(one_line(message), width or len(message) or 1)]
 
 
 def _numbers(figures: Mapping[str, Any], per_s: Mapping[str, float], disk: Disk) -> Iterator[Line]:
@@ -91,7 +95,7 @@ def _rows_left(height: int, taken: int) -> int:
     """How many rows each of the two lists may have, with its heading and a line between them."""
     if not height:
         return TOP_SHOWN_MAX
-    return min(max((height - taken - 3) // 2, _ROWS_MIN), TOP_SHOWN_MAX)
+    return min(max((height - taken - 3) // 2, 1), TOP_SHOWN_MAX)
 
 
 def _busiest(unit: str, heading: str, found: Sequence[Busy], rows: int) -> Iterator[Line]:

@@ -274,7 +274,7 @@ def test_wrong_usage_ends_with_2(tmp_path, args):
     assert said(result)
 
 
-@pytest.mark.parametrize("args", [(), ("session",), ("message",)])
+@pytest.mark.parametrize("args", [("session",), ("message",)])
 def test_a_command_that_needs_another_shows_its_help_and_ends_with_2(tmp_path, args):
     result = luludb(tmp_path, *args)
 
