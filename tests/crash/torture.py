@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from luludb_client.testing import Daemon
+from tests.crash.backups import back_up_under_writers
 from tests.crash.chaos import run_chaos
 from tests.crash.guards import GUARDS, GuardError, take_out_each
 from tests.crash.outages import interrupt_repeatedly, new_seed
@@ -105,6 +106,14 @@ def syscalls(count: int | None, seconds: float | None, seed: int) -> None:
     say(f"syscalls: {sweep_all(count or 20, progress())}")
 
 
+def backup(count: int | None, seconds: float | None, seed: int) -> None:
+    """Backups of 300 MB under 16 writers, --count rounds (5): what is in them, what they cost."""
+    del seconds
+    found = back_up_under_writers(count or 5, seed=seed, tell=progress())
+    say(f"backup: {found}")
+    require(found.is_light)
+
+
 def guards(count: int | None, seconds: float | None, seed: int) -> None:
     """Each guard is taken out of a copy of the program, and its test must turn red."""
     del seconds, seed
@@ -124,6 +133,7 @@ KINDS: dict[str, Callable[[int | None, float | None, int], None]] = {
     "fuzz": fuzz,
     "power": power,
     "syscalls": syscalls,
+    "backup": backup,
     "guards": guards,
 }
 

@@ -13,6 +13,7 @@ import pytest
 from luludb_client import Client
 from luludb_client.testing import running_daemon
 from scripts.load.verify import verify
+from tests.crash.backups import check_is_a_beginning
 from tests.crash.outages import write_while
 from tests.databases import damage, digest_of_rows, make_todays_file, meta_of, query
 from tests.system.command_line import DEADLINE_S, luludb
@@ -48,24 +49,6 @@ def refused(home, *args):
 
 
 # What is in it.
-
-
-def check_is_a_beginning(backup, whole):
-    """`backup` is what `whole` was after some rev: nothing less, nothing more, nothing torn."""
-    assert damage(backup) == []
-    last_rev = meta_of(backup)["last_rev"]
-    revs = [rev for (rev,) in query(backup, "SELECT rev FROM lulu_changes ORDER BY rev")]
-    assert revs == list(range(1, last_rev + 1))
-    changes = "SELECT * FROM lulu_changes"
-    assert query(backup, changes) == query(whole, f"{changes} WHERE rev <= {last_rev}")
-    created = "SELECT session_id FROM lulu_changes WHERE op = 'session.create' ORDER BY rev"
-    assert query(backup, created) == query(backup, "SELECT id FROM sessions ORDER BY rowid")
-    appended = "SELECT message_id FROM lulu_changes WHERE op = 'message.append' ORDER BY rev"
-    assert query(backup, appended) == query(backup, "SELECT id FROM messages ORDER BY rowid")
-    # The ledger is of the same moment: each command of a client gave one rev.
-    seqs = "SELECT max(last_seq) AS seq FROM lulu_replies GROUP BY id / 1024"
-    assert query(backup, f"SELECT sum(seq) FROM ({seqs})") == [(last_rev,)]
-    assert meta_of(backup)["database_id"] == meta_of(whole)["database_id"]
 
 
 def test_backups_under_writers_are_beginnings_of_what_is_written(tmp_path):

@@ -1,0 +1,98 @@
+"""What docs/ shows, run as it stands: the shell commands and the Python examples."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from luludb_client import Client
+from luludb_client.testing import Daemon
+from tests.conftest import ROOT
+from tests.system.test_readme import DEADLINE_S, environment
+
+INSTALLS = ("pip install", "-m venv")
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The fenced blocks of a language, in order."""
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def run(command: list[str], directory: Path, **env: str) -> str:
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        env=environment(HOME=str(directory), **env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def home(luludb_daemon: Daemon) -> Path:
+    with Client(luludb_daemon.home) as client:
+        session = client.create_session("mend the parser", "/home/dev/parser")
+        client.append_message(session.id, "user", "IndexError since yesterday")
+        client.append_message(session.id, "assistant", "The list is empty.")
+    return luludb_daemon.home
+
+
+def test_getting_started_runs_from_the_first_command_to_the_last(tmp_path: Path) -> None:
+    shown = [
+        block
+        for block in blocks("getting-started.md", "sh")
+        if not any(word in block for word in INSTALLS)
+    ]
+    (example,) = blocks("getting-started.md", "python")
+    (tmp_path / "example.py").write_text(example, encoding="utf-8")
+    # After the third of the shown blocks, as on the page.
+    shown.insert(2, "python example.py\n")
+    script = "set -eu\n" + "".join(shown) + "kill %1\nwait %1\n"
+
+    said = run(["bash", "-m", "-c", script], tmp_path)
+
+    assert "user Cover the empty list.\nassistant Done.\n" in said
+    assert (tmp_path / "first-backup.db").is_file()
+    assert said.endswith("4\n")
+
+
+def test_the_shell_recipes_run(home: Path, tmp_path: Path) -> None:
+    shown = [block for block in blocks("recipes.md", "sh") if "datasette serve" not in block]
+
+    said = run(["bash", "-euc", "".join(shown)], tmp_path, LULUDB_HOME=str(home))
+
+    assert said.startswith("assistant|1\nuser|1\n")
+    assert (tmp_path / "messages.jsonl.gz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("needs", "finds"),
+    [
+        pytest.param("sqlite3", "mend the parser 2", id="sqlite3"),
+        pytest.param("pandas", "assistant", id="pandas"),
+        pytest.param("duckdb", "[('assistant', 1), ('user', 1)]", id="duckdb"),
+    ],
+)
+def test_the_python_recipes_run(home: Path, tmp_path: Path, needs: str, finds: str) -> None:
+    if importlib.util.find_spec(needs) is None:
+        pytest.skip(f"tool: {needs} is not installed")
+    place = {"sqlite3": 0, "pandas": 1, "duckdb": 2}[needs]
+    example = blocks("recipes.md", "python")[place]
+    assert f"import {needs}" in example or f", {needs}" in example
+    if needs == "duckdb":
+        run(["luludb", "export", "messages.jsonl.gz"], tmp_path, LULUDB_HOME=str(home))
+
+    said = run([sys.executable, "-c", example], tmp_path, LULUDB_HOME=str(home))
+
+    assert finds in said
