@@ -126,7 +126,8 @@ class GroupCommit:
         self.last_rev = transaction.rev
         self.clients.committed()
         self._figures.batches_total += 1
-        self._figures.batch_commands.add(commands, now_s)
+        if commands:  # a batch may hold nothing but a hello
+            self._figures.batch_commands.add(commands, now_s)
         self._figures.commit_ms.add((now_s - started_s) * 1000, now_s)
         return transaction.changes
 

@@ -492,3 +492,15 @@ def test_a_client_that_waits_for_its_replies_again_writes_one_row_again(
 
     assert len(rows) == 11
     assert [last_seq for (last_seq,) in rows if last_seq > crowd] == [peer.seq]
+
+
+def test_a_greeting_alone_does_not_count_as_a_batch_of_no_commands(
+    under_test: WriterUnderTest,
+) -> None:
+    peer = Peer()
+
+    under_test.turn(peer.hello())
+    under_test.turn(peer.session("s"))
+
+    figures = under_test.figures.body(1000.0)
+    assert (figures["batches_total"], figures["batch_commands_p50"]) == (2, 1)
