@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from luludb.admin import background
 from luludb.home import Home, locked, prepare_home, read_discovery
 from luludb.platform import process_started
 from luludb_client import Client, DaemonUnavailable
@@ -66,6 +67,15 @@ def wait_until(is_so):
     while not is_so():
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
+
+
+def is_there(pid):
+    """Whether there is such a process, or one that has ended and whose parent does not know."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def environment_of(pid):
@@ -126,6 +136,8 @@ def test_start_waits_for_a_daemon_that_another_one_is_starting(home):
             wait_until(lambda: lock.exists() and lock.read_text().strip())
             second = pool.submit(started, home)
             wait_until(lambda: "home_locked" in log_of(home))
+            refused = json.loads(log_of(home).splitlines()[0])["pid"]
+            wait_until(lambda: not is_there(refused))  # the second one has seen that it ended
         found = [first.result(), second.result()]
 
     assert [each["was_running"] for each in found] == [False, True]
@@ -218,6 +230,15 @@ def test_the_daemon_is_gone_when_stop_returns(home):
     assert os.listdir(home / "run") == []
     with locked(Home(home)):
         pass
+
+
+def test_stop_waits_for_the_end_of_the_process_and_not_of_the_answers_alone(home):
+    pid = started(home)["pid"]
+
+    # In this process, since another one's end would take as long as the daemon's.
+    assert background.stop(Home(home), timeout_s=DEADLINE_S) == pid
+
+    assert process_started(pid) is None
 
 
 def test_stop_without_a_daemon_says_so_and_ends_with_0(home):
