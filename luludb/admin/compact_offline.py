@@ -82,7 +82,7 @@ def compact_offline(home: Home, *, show: Show, tell: Callable[[str], None]) -> C
 def _alone(home: Home) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(home))
+            stack.enter_context(locked(home, holder="compact"))
         except StartRefused as error:
             raise StartRefused(
                 f"compact --offline needs the home for itself: {error.message}, or luludb stop"

@@ -194,7 +194,7 @@ class Daemon:
         )
         left = read_discovery(self._home)
         if left is not None and left.pid != os.getpid():
-            _log.info("%s of pid %d was left here by a kill", self._home.discovery, left.pid)
+            _log.info("%s of pid %d was still here", self._home.discovery, left.pid)
         write_discovery(self._home, discovery)
         _log.info(
             "luludb %s serves %s (pid %d, durability %s, SQLite %s)",

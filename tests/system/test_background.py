@@ -150,7 +150,7 @@ def test_start_over_what_a_killed_daemon_left_behind(home):
     wait_until(lambda: process_started(killed) is None)
 
     assert started(home)["was_running"] is False
-    assert f"of pid {killed} was left here by a kill" in log_of(home)
+    assert f"of pid {killed} was still here" in log_of(home)
 
 
 @pytest.mark.parametrize(
