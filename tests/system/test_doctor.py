@@ -51,6 +51,18 @@ from luludb.cli import main
 main()
 """
 
+# The imports come first: the interpreter may be where only this user can read.
+AS_ANOTHER_USER = """
+import json, os, pathlib, sys
+from luludb.admin.doctor import examine
+from luludb.home import Home
+
+os.setuid(65534)
+home = Home(pathlib.Path(sys.argv[1]))
+said = examine(home, check=None, timeout_s=1, show=lambda *_: None)
+print(json.dumps([[each.check, each.remedy] for each in said if each.level.is_finding]))
+"""
+
 
 @pytest.fixture(scope="module")
 def on_a_disk():
@@ -231,6 +243,22 @@ def test_a_home_of_another_user_is_told(stopped):
     os.chown(stopped, 12345, -1)
 
     assert one(stopped, "owner").remedy == f"sudo chown -R 0 {stopped}"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="privilege: only root can become another user")
+def test_a_home_that_is_closed_to_this_user_is_told_once(stopped, on_a_disk):
+    for directory in (stopped.parent, on_a_disk):
+        directory.chmod(0o711)
+
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ANOTHER_USER, str(stopped)],
+        capture_output=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+
+    assert done.stderr == b""
+    assert json.loads(done.stdout) == [["access", f"ls -ld {stopped}"]]
 
 
 def test_a_database_that_is_a_symbolic_link_is_told_and_put_there_by_the_remedy(stopped):
