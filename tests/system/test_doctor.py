@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import resource
+import select
 import shlex
 import shutil
 import signal
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,18 @@ import luludb
 luludb.__version__ = "0.0.1"
 from luludb.cli import main
 main()
+"""
+
+# The imports come first: the interpreter may be where only this user can read.
+AS_ANOTHER_USER = """
+import json, os, pathlib, sys
+from luludb.admin.doctor import examine
+from luludb.home import Home
+
+os.setuid(65534)
+home = Home(pathlib.Path(sys.argv[1]))
+said = examine(home, check=None, timeout_s=1, show=lambda *_: None)
+print(json.dumps([[each.check, each.remedy] for each in said if each.level.is_finding]))
 """
 
 
@@ -229,6 +243,22 @@ def test_a_home_of_another_user_is_told(stopped):
     os.chown(stopped, 12345, -1)
 
     assert one(stopped, "owner").remedy == f"sudo chown -R 0 {stopped}"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="privilege: only root can become another user")
+def test_a_home_that_is_closed_to_this_user_is_told_once(stopped, on_a_disk):
+    for directory in (stopped.parent, on_a_disk):
+        directory.chmod(0o711)
+
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ANOTHER_USER, str(stopped)],
+        capture_output=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+
+    assert done.stderr == b""
+    assert json.loads(done.stdout) == [["access", f"ls -ld {stopped}"]]
 
 
 def test_a_database_that_is_a_symbolic_link_is_told_and_put_there_by_the_remedy(stopped):
@@ -447,6 +477,7 @@ def test_a_doctor_that_waits_for_an_answer_ends_with_130_at_ctrl_c(mute):
     with asking:
         shown = b""
         while b"asking the daemon" not in shown:
+            assert select.select([mine], [], [], DEADLINE_S)[0]
             shown += os.read(mine, 4096)
         asking.send_signal(signal.SIGINT)
         # What it still writes to the terminal is read, or it could not end.
@@ -496,6 +527,14 @@ def test_a_variable_that_overrides_the_file_and_one_that_is_misspelt_are_notes(d
     assert one(daemon.home, "settings", "note").remedy == "unset LULUDB_LOG_LEVEL"
     assert one(daemon.home, "environment", "note").remedy == "unset LULUDB_DURABILTY"
     assert findings(daemon.home) == []
+
+
+def test_a_daemon_at_another_durability_than_the_settings_is_a_note(stopped):
+    with running_daemon(stopped, args=("--durability", "full")):
+        found = one(stopped, "durability", "note")
+
+    assert "full" in found.found
+    assert found.remedy == f"luludb restart --home {stopped}"
 
 
 # The database.
@@ -589,3 +628,16 @@ def test_a_program_that_holds_the_write_lock_is_named(daemon):
         found = one(daemon.home, "write lock")
 
     assert found.remedy == f"kill {pid}"
+
+
+def test_a_program_that_wrote_past_the_daemon_is_a_note(daemon):
+    with Client(daemon.home) as client:
+        with foreign.holding_the_write_lock(daemon.home):
+            waiting = client.submit("session.update", id="s", name="two")
+            deadline_s = time.monotonic() + DEADLINE_S
+            while client.status()["foreign_writer_waits_total"] == 0:
+                assert time.monotonic() < deadline_s
+        waiting.result(DEADLINE_S)
+
+    assert one(daemon.home, "other writers", "note").remedy is None
+    assert findings(daemon.home) == []

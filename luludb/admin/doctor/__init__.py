@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
@@ -74,6 +76,8 @@ def examine(home: Home, *, check: str | None, timeout_s: float, show: Show) -> l
     if not home.path.is_dir():
         findings += configuration.check_environment(situation)
         return findings
+    if not os.access(home.path, os.R_OK | os.X_OK):
+        return [*findings, _closed_to_us(str(home.path), "it is closed to this user")]
     findings += _made(HOME_CHECKS, situation)
     return findings + list(_of_the_database(situation, check, show))
 
@@ -88,16 +92,16 @@ def _said_by(check: Check, situation: Situation) -> list[Finding]:
     try:
         return list(check(situation))
     except OSError as error:
-        name = error.filename or "a file"
-        return [
-            Finding(
-                Level.WARNING,
-                "access",
-                f"{name} cannot be looked at: {error.strerror}; run luludb as the owner of the"
-                " home",
-                f"ls -ld {name}",
-            )
-        ]
+        return [_closed_to_us(str(error.filename), str(error.strerror))]
+
+
+def _closed_to_us(path: str, reason: str) -> Finding:
+    return Finding(
+        Level.WARNING,
+        "access",
+        f"{path} cannot be looked at: {reason}; run luludb as the owner of the home",
+        f"ls -ld {shlex.quote(path)}",
+    )
 
 
 def _of_the_database(situation: Situation, check: str | None, show: Show) -> Iterator[Finding]:

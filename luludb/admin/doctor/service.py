@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -45,7 +46,7 @@ def check_service(situation: Situation) -> Iterator[Finding]:
             " no more; its log says why",
             luludb_command(situation.home, "service", "logs"),
         )
-    elif state.get("UnitFileState") == "disabled":
+    elif state.get("UnitFileState") == "disabled" and not unit.with_suffix(".socket").exists():
         yield Finding(
             Level.WARNING,
             "service",
@@ -62,8 +63,7 @@ def check_linger(situation: Situation) -> Iterator[Finding]:
     unit = _unit_of(situation)
     if unit is None or not _LINGERING.parent.is_dir():
         return
-    user = Path.home().name if os.getuid() else "root"
-    if not (_LINGERING / user).exists():
+    if not (_LINGERING / pwd.getpwuid(os.getuid()).pw_name).exists():
         yield Finding(
             Level.NOTE,
             "service",
