@@ -105,9 +105,10 @@ def restart(target: Target) -> None:
 @target_options
 @pass_target
 def status(target: Target, *, as_json: bool) -> int:
-    """Show what the manager says, and whether the daemon really answers.
+    """Show its state, and whether the daemon answers.
 
-    It ends with 0 where it does, and otherwise with 3.
+    The state is the manager's word. It ends with 0 where the daemon really answers, and
+    otherwise with 3.
     """
     from luludb.admin.service.answer import answering_pid
 

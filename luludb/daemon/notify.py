@@ -26,10 +26,15 @@ class ServiceManager:
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:
-        self._address = env.get("NOTIFY_SOCKET", "")
-        self.alive_ms = POLL_MS_MAX
+        # A service that starts a daemon of its own hands its variables down to it, and what that
+        # daemon says must not be taken for the service's words.
+        own_pid = str(os.getpid())
+        is_service = env.get("SYSTEMD_EXEC_PID", own_pid) == own_pid
+        self._address = env.get("NOTIFY_SOCKET", "") if is_service else ""
         watchdog_us = env.get("WATCHDOG_USEC", "")
-        if watchdog_us.isdecimal() and env.get("WATCHDOG_PID", _own_pid()) == _own_pid():
+        self._is_watched = watchdog_us.isdecimal() and env.get("WATCHDOG_PID") == own_pid
+        self.alive_ms = POLL_MS_MAX
+        if self._is_watched:
             self.alive_ms = max(1, int(watchdog_us) // 1000 // _ALIVE_PER_WATCHDOG)
 
     def ready(self) -> None:
@@ -42,6 +47,8 @@ class ServiceManager:
 
     def alive(self) -> None:
         """Say that the loop turns: without it for the watchdog's time, systemd starts it anew."""
+        if not self._is_watched:
+            return
         # A manager that is busy, or gone, must not hold up the loop; the next one may arrive.
         with contextlib.suppress(OSError):
             self._tell("WATCHDOG=1", timeout_s=0)
@@ -58,7 +65,3 @@ class ServiceManager:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.settimeout(timeout_s)
             sender.sendto(state.encode(), name)
-
-
-def _own_pid() -> str:
-    return str(os.getpid())

@@ -110,7 +110,9 @@ def user_manager() -> Iterator[Manager]:
         text=True,
     )
     try:
-        yield Manager(int(process.stdout.readline()), directory / "me", journal)
+        pid = process.stdout.readline()
+        assert pid, "systemd --user did not start; what it said is above"
+        yield Manager(int(pid), directory / "me", journal)
     finally:
         process.communicate(timeout=DEADLINE_S)
         shutil.rmtree(directory)

@@ -33,7 +33,7 @@ def manager():
 def home(manager):
     """A home whose path has what units, shells and URIs treat in ways of their own."""
     with tempfile.TemporaryDirectory(prefix="lulu") as directory:
-        path = Path(directory) / "h %u ü$HOME"
+        path = Path(directory) / "h %u ü${HOME}"
         yield path
         manager.luludb(path, "service", "uninstall")
 

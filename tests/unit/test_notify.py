@@ -12,6 +12,8 @@ from luludb.home import Home
 from luludb.limits import POLL_MS_MAX
 from luludb.settings import Settings
 
+WATCHED = {"WATCHDOG_USEC": "6000000", "WATCHDOG_PID": str(os.getpid())}
+
 
 @pytest.fixture(params=["path", "abstract"])
 def listener(request, short_path):
@@ -30,7 +32,7 @@ def short_path(tmp_path_factory):
 
 def test_systemd_hears_each_word_as_one_datagram(listener):
     bound, address = listener
-    manager = ServiceManager({"NOTIFY_SOCKET": address})
+    manager = ServiceManager({"NOTIFY_SOCKET": address, **WATCHED})
 
     manager.ready()
     manager.alive()
@@ -41,7 +43,7 @@ def test_systemd_hears_each_word_as_one_datagram(listener):
 
 def test_a_manager_that_does_not_listen_or_does_not_read_holds_nothing_up(listener):
     _, address = listener
-    manager = ServiceManager({"NOTIFY_SOCKET": address})
+    manager = ServiceManager({"NOTIFY_SOCKET": address, **WATCHED})
     began_s = time.monotonic()
     for _ in range(2000):  # far more than a socket keeps
         manager.alive()
@@ -58,16 +60,27 @@ def test_a_manager_that_does_not_listen_or_does_not_read_holds_nothing_up(listen
     ("env", "expected_ms"),
     [
         pytest.param({}, POLL_MS_MAX, id="no-watchdog"),
-        pytest.param({"WATCHDOG_USEC": "6000000"}, 2000, id="a-third"),
-        pytest.param(
-            {"WATCHDOG_USEC": "6000000", "WATCHDOG_PID": str(os.getpid())}, 2000, id="for-this-one"
-        ),
+        pytest.param(WATCHED, 2000, id="a-third"),
+        pytest.param({"WATCHDOG_USEC": "6000000"}, POLL_MS_MAX, id="for-nobody"),
         pytest.param({"WATCHDOG_USEC": "6000000", "WATCHDOG_PID": "1"}, POLL_MS_MAX, id="another"),
-        pytest.param({"WATCHDOG_USEC": "soon"}, POLL_MS_MAX, id="no-number"),
+        pytest.param({**WATCHED, "WATCHDOG_USEC": "soon"}, POLL_MS_MAX, id="no-number"),
     ],
 )
 def test_the_watchdog_hears_three_times_in_its_time(env, expected_ms):
     assert ServiceManager(env).alive_ms == expected_ms
+
+
+def test_the_daemon_of_another_service_says_nothing_in_its_name(listener):
+    bound, address = listener
+    manager = ServiceManager({"NOTIFY_SOCKET": address, "SYSTEMD_EXEC_PID": "1", **WATCHED})
+    bound.setblocking(False)
+
+    manager.ready()
+    manager.alive()
+    manager.stopping()
+
+    with pytest.raises(BlockingIOError):
+        bound.recv(100)
 
 
 def test_an_error_that_nobody_foresaw_does_not_end_like_a_refusal(monkeypatch, tmp_path, caplog):

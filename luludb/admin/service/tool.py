@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from luludb.errors import LuludbError
 
-ADVICE = "a daemon needs no service manager: luludb serve runs it in the foreground"
+ADVICE = "a daemon needs no service manager: luludb start runs one in the background"
 
 
 def run_tool(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
