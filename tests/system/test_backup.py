@@ -19,7 +19,7 @@ from tests.databases import damage, digest_of_rows, make_todays_file, meta_of, q
 from tests.system.command_line import DEADLINE_S, luludb
 
 NAMED = re.compile(r"lulu-\d{8}T\d{6}\.\d{6}Z\.db")
-WRITERS = 8
+WRITERS = 16
 BACKUPS_UNDER_WRITERS = 4
 ROUND_S = 4.0
 
