@@ -103,12 +103,12 @@ WATCH_SCANNED_CHANGES_MAX: Final = 10_000  # of all sessions, that one look pass
 # What the command line shows.
 CHANGES_SHOWN: Final = 10  # by `tail`, of those that are there
 FACE_ANSWER_S_MAX: Final = 2.0  # that `luludb` alone waits for an answer of the daemon
-FACE_MESSAGES_COUNTED_MAX: Final = 1_000_000  # by `luludb` alone; that takes 30 ms
+FACE_MESSAGES_COUNTED_MAX: Final = 1_000_000  # by `luludb` alone; that takes 50 ms
 TOP_LOOK_S: Final = 1.0  # between looks of `top`
 TOP_WINDOW_S: Final = 5.0  # in which it looks for the busiest
 TOP_ANSWER_S_MAX: Final = 2.0  # that one look of `top` waits for the daemon, and for a lock
-TOP_CHANGES_LOOKED_MAX: Final = 20_000  # by one look, of those since the last one
-TOP_CHUNKS_LOOKED_MAX: Final = 20_000  # of kept replies, by one look
+TOP_CHANGES_LOOKED_MAX: Final = 10_000  # by one look, of those since the last one
+TOP_CHUNKS_LOOKED_MAX: Final = 5000  # of kept replies, by one look
 TOP_SESSIONS_MAX: Final = 100  # of one look
 TOP_SHOWN_MAX: Final = 20  # of the busiest sessions, and of the busiest clients
 COMPLETED_SESSIONS_MAX: Final = 50  # offered by the shell's completion
