@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from luludb.admin.overview import Contents, Overview
     from luludb.cli.options import Target
 
-_NAME_CHARACTERS_SHOWN = 40
+_NAME_CHARACTERS_SHOWN = 30
 
 
 def show_face(target: Target) -> None:
@@ -67,10 +67,12 @@ def messages_text(contents: Contents | None) -> str:
         count = f"{count} or more"
     if contents.last_change is None:
         return f"{count}; no change yet"
-    _, op, session_id, _, at = contents.last_change
-    name = contents.last_session or session_id
+    when = ago_text(contents.last_change[4])
+    name = contents.last_session
+    if name is None:
+        return f"{count}; last change {when}, in a session that is gone"
     shown = name[:_NAME_CHARACTERS_SHOWN] + "…" * (len(name) > _NAME_CHARACTERS_SHOWN)
-    return f"{count}; the last change {ago_text(at)}: {op} in {shown}"
+    return f"{count}; last change {when} in {shown}"
 
 
 def next_commands(found: Overview) -> tuple[str, ...]:

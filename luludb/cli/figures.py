@@ -114,7 +114,7 @@ def readable(found: Mapping[str, Any], disk: Disk) -> Iterator[tuple[str, str]]:
     yield "", ""
     log = bytes_text(found["wal_bytes"])
     yield "database", f"{bytes_text(disk.database_bytes)}, and {log} of write-ahead log"
-    yield "checkpoints", f"{figure['checkpoints_total']}, the last one {_last(found)}"
+    yield "checkpoints", f"{figure['checkpoints_total']}, {_last(found)}"
     yield "disk", f"{bytes_text(disk.free_bytes)} free"
     yield "changes", f"rev {figure['first_rev']} to {figure['last_rev']}"
     yield "", ""
@@ -152,7 +152,7 @@ def percentile_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _last(found: Mapping[str, Any]) -> str:
     moment = found["last_checkpoint"]
-    return "not yet" if moment is None else ago_text(moment)
+    return "none yet" if moment is None else f"the last one {ago_text(moment)}"
 
 
 def _files(found: Mapping[str, Any]) -> str:

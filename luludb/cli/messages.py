@@ -11,6 +11,7 @@ import click
 
 from luludb.cli import tables
 from luludb.cli.completing import SESSION_ID
+from luludb.cli.exits import say
 from luludb.cli.options import Target, as_json, pass_target, target_options
 from luludb.cli.texts import one_line, several_lines
 from luludb.errors import NotFound
@@ -76,6 +77,8 @@ def list_messages(target: Target, *, session: str, last: int | None, as_json: bo
 
 
 def _standard_input() -> str:
+    if sys.stdin.isatty():
+        say("the content is what you type now; Ctrl-D on an empty line ends it")
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:

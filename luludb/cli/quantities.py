@@ -60,4 +60,6 @@ def ago_text(moment: str, now: datetime | None = None) -> str:
     except (ValueError, TypeError):  # a time of another program may have another form, or no offset
         return moment
     # Clocks differ, and are set: a moment that is still to come was just now.
-    return f"{duration_text(seconds)} ago" if seconds >= 1 else "just now"
+    if seconds < 1:
+        return "just now"
+    return f"{seconds:.0f} s ago" if seconds < 59.5 else f"{duration_text(seconds)} ago"

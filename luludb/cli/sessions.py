@@ -159,7 +159,10 @@ def update(
 @target_options
 @pass_target
 def delete(target: Target, *, id: str, as_json: bool) -> None:
-    """Delete a session and its messages, and say how many messages there were."""
+    """Delete a session with its messages.
+
+    It says how many messages there were.
+    """
     with target.client() as client:
         deleted_messages = client.delete_session(id)
     if as_json:

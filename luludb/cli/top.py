@@ -49,7 +49,8 @@ def top(target: Target, *, once: bool, as_json: bool) -> None:
 
     with closing(Replica(target.home, TOP_ANSWER_S_MAX)) as replica:
         watching = Watching(target.home, replica)
-        if once or as_json or not tables.is_terminal():
+        is_live = tables.is_terminal() and not tables.console().is_dumb_terminal
+        if once or as_json or not is_live:
             _show_once(target, watching, as_json=as_json)
         else:
             _show_live(target, watching)

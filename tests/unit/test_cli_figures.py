@@ -40,7 +40,7 @@ def test_status_says_what_runs_how_it_does_and_what_is_stored():
         "rev 7 to 1,234,999",
         "12 now; 40 clients are known",
         "1 wait for another program's lock, 0 frames dropped",
-        "the last one not yet",
+        "checkpoints  0, none yet",
     ):
         assert part in text
 
@@ -70,6 +70,7 @@ def test_a_moment_is_told_by_how_long_ago_it_was():
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
     assert ago_text((now - timedelta(seconds=90)).isoformat(), now) == "1 min 30 s ago"
+    assert ago_text((now - timedelta(seconds=4.6)).isoformat(), now) == "5 s ago"
     assert ago_text((now + timedelta(seconds=90)).isoformat(), now) == "just now"
 
 

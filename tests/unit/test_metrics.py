@@ -17,7 +17,7 @@ NUMBERS = {
 FIGURES = {
     **NUMBERS,
     "version": "1.2.3",
-    "home": 'a "home" of\ntwo \\ lines, ü',
+    "home": 'a "home" of\ntwo \\n lines, ü',
     "durability": "full",
     "last_checkpoint": "2026-01-02T03:04:05.000006+00:00",
     "commit_ms_p50": 0.025,
