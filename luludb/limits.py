@@ -76,7 +76,7 @@ BACKGROUND_POLL_S: Final = 0.02  # between looks whether it answers, or is gone
 START_REASON_BYTES_MAX: Final = 64 * 1024  # of its log that are read for why it did not start
 COMPACT_PAGES_MAX: Final = 10_000  # that one request may ask to give back
 COMPACT_STEP_PAGES: Final = 8  # between two looks at the clock
-COMPACT_MS_MAX: Final = 10  # for which one request moves pages while others wait
+COMPACT_MS_MAX: Final = 5  # for which one request moves pages while others wait
 
 # The client's waits and pages.
 CLIENT_TIMEOUT_S: Final = 10.0
@@ -155,7 +155,7 @@ PRUNE_MESSAGES_MAX: Final = 100  # deleted by one command; others wait some 10 m
 PRUNE_BYTES_MAX: Final = 1024 * 1024  # of the messages that one command deletes
 PRUNE_PAUSE_S_MAX: Final = 0.05  # between commands, for others
 PRUNE_AGE_DAYS_MAX: Final = 36_500
-COMPACT_PAUSE_S: Final = 0.01  # between requests, for others
+COMPACT_PAUSE_S: Final = 0.02  # between requests, for others
 COMPACT_ROWS_SHOWN: Final = 10_000  # compared, between two looks at the progress
 COMPACT_CHECKPOINT_S_MAX: Final = 2.0  # in which the file gets shorter, where nobody reads
 IMPORT_LINE_BYTES_MAX: Final = 6 * FRAME_BYTES_MAX  # JSON writes a control character in six bytes

@@ -127,7 +127,7 @@ def _print_plan(chosen: Sequence[Chosen], extent: Extent, *, as_json: bool) -> N
     if tables.is_terminal():
         print_table([each.session for each in chosen[:SESSIONS_SHOWN_MAX]])
         if len(chosen) > SESSIONS_SHOWN_MAX:
-            tables.print_line(f"and {_count(len(chosen) - SESSIONS_SHOWN_MAX, 'session')} more")
+            tables.print_line(f"and {len(chosen) - SESSIONS_SHOWN_MAX:,} more")
     again = shlex.join(["luludb", *sys.argv[1:], "--yes"])
     tables.print_line(f"nothing was deleted; to delete them: {again}")
 

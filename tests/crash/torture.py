@@ -114,6 +114,17 @@ def backup(count: int | None, seconds: float | None, seed: int) -> None:
     require(found.is_light)
 
 
+def prune(count: int | None, seconds: float | None, seed: int) -> None:
+    """Half of --count messages (1,000,000) pruned, and compacted, beside 8 writers."""
+    from tests.crash.pruning import prune_under_load
+
+    found = prune_under_load(
+        count or 1_000_000, writers=8, round_s=seconds or 15.0, seed=seed, tell=progress()
+    )
+    say(f"prune:\n{found}")
+    require(not found.findings)
+
+
 def guards(count: int | None, seconds: float | None, seed: int) -> None:
     """Each guard is taken out of a copy of the program, and its test must turn red."""
     del seconds, seed
@@ -134,6 +145,7 @@ KINDS: dict[str, Callable[[int | None, float | None, int], None]] = {
     "power": power,
     "syscalls": syscalls,
     "backup": backup,
+    "prune": prune,
     "guards": guards,
 }
 
@@ -147,7 +159,9 @@ def main() -> None:
     )
     parser.add_argument("kind", choices=(*KINDS, "all"))
     parser.add_argument("--count", type=_positive, help="of the one kind; see above")
-    parser.add_argument("--seconds", type=float, help="of history, standstill and fuzz; see above")
+    parser.add_argument(
+        "--seconds", type=float, help="of history, standstill, fuzz and the rounds of prune"
+    )
     parser.add_argument("--seed", type=int, help="of what happens; it is always printed")
     arguments = parser.parse_args()
     if arguments.kind == "all" and arguments.count:

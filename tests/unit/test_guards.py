@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,3 +133,61 @@ def test_a_boot_of_the_machine_is_followed_by_a_check(
     heed_failure(connection, home)
 
     assert "checking the database" in caplog.text
+
+
+def shortened(connection: apsw.Connection) -> int:
+    """Make the database shorter, as a compaction does, and return how long it is then."""
+    connection.execute("INSERT INTO x SELECT zeroblob(100000) FROM (VALUES (1), (2), (3))")
+    connection.wal_checkpoint()
+    connection.execute("DELETE FROM x")
+    connection.execute("PRAGMA incremental_vacuum").fetchall()
+    pages = int(connection.execute("PRAGMA page_count").get)
+    return pages * int(connection.execute("PRAGMA page_size").get)
+
+
+def test_a_file_that_a_compaction_made_shorter_is_let_pass(
+    connection: apsw.Connection, home: Home
+) -> None:
+    connection.execute("CREATE TABLE x (y)")
+    connection.execute("INSERT INTO x VALUES (zeroblob(1000000))")
+    connection.wal_checkpoint()
+    guard = FileGuard(connection, home)
+    connection.execute("DELETE FROM x")
+
+    guard.note_compaction(shortened(connection))
+    guard.check(wal_bytes_min=0)  # while the file is still long
+    before = home.database.stat().st_size
+    connection.wal_checkpoint()
+    guard.check(wal_bytes_min=0)
+
+    assert home.database.stat().st_size < before
+
+
+def test_a_compaction_before_the_last_start_may_still_shorten_the_file(
+    connection: apsw.Connection, home: Home
+) -> None:
+    connection.execute("CREATE TABLE x (y)")
+    shortened(connection)
+    before = home.database.stat().st_size
+    guard = FileGuard(connection, home)
+
+    connection.wal_checkpoint()
+    guard.check(wal_bytes_min=0)
+
+    assert home.database.stat().st_size < before
+
+
+def test_a_file_truncated_below_a_compacted_database_stops_the_daemon(
+    connection: apsw.Connection, home: Home
+) -> None:
+    connection.execute("CREATE TABLE x (y)")
+    guard = FileGuard(connection, home)
+    database_bytes = shortened(connection)
+    guard.note_compaction(database_bytes)
+    connection.wal_checkpoint()
+    guard.check(wal_bytes_min=0)
+
+    os.truncate(home.database, database_bytes - 4096)
+
+    with pytest.raises(StorageFailed, match="truncated"):
+        guard.check(wal_bytes_min=0)
