@@ -56,6 +56,7 @@ REQUESTS: Final = (
     _request("hello", 0, 0, "hello", {}),
     _request("ping", 0, 0, "ping", {}),
     _request("status", 0, 0, "status", {}),
+    _request("compact", 0, 0, "compact", {"pages": 0}),
     _request(
         "session.create",
         1,
