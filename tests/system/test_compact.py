@@ -75,7 +75,11 @@ def test_compacting_again_has_nothing_to_give_back(home):
     assert file_bytes(home) == before["bytes_after"]
 
 
-def test_the_daemon_lives_on_when_its_file_got_shorter(home):
+def test_the_daemon_lives_on_when_its_file_got_shorter(luludb_daemon):
+    home = luludb_daemon.home
+    fill_and_delete(home)
+    luludb_daemon.stop()
+    luludb_daemon.start()  # so that it knows the file as a long one
     with Client(home) as client:
         compacted(home)
         until_s = client.status()["uptime_s"] + GUARD_S + 1  # its guard has looked by then
