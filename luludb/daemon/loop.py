@@ -195,7 +195,13 @@ class Daemon:
         left = read_discovery(self._home)
         if left is not None and left.pid != os.getpid():
             _log.info("%s of pid %d was still here", self._home.discovery, left.pid)
-        write_discovery(self._home, discovery)
+        try:
+            write_discovery(self._home, discovery)
+        except OSError as error:
+            raise StartRefused(
+                f"{self._home.discovery} cannot be written: {error.strerror}; make room, or see"
+                " what is wrong with the directory"
+            ) from error
         _log.info(
             "luludb %s serves %s (pid %d, durability %s, SQLite %s)",
             __version__,

@@ -136,7 +136,8 @@ def test_start_waits_for_a_daemon_that_another_one_is_starting(home):
             wait_until(lambda: lock.exists() and lock.read_text().strip())
             second = pool.submit(started, home)
             wait_until(lambda: "home_locked" in log_of(home))
-            refused = json.loads(log_of(home).splitlines()[0])["pid"]
+            told = [line for line in log_of(home).splitlines() if "home_locked" in line]
+            refused = json.loads(told[0])["pid"]
             wait_until(lambda: not is_there(refused))  # the second one has seen that it ended
         found = [first.result(), second.result()]
 
