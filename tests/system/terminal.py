@@ -18,8 +18,21 @@ class Terminal:
     def __init__(self, directory, *shell: str, width=80, height=24, **env: str) -> None:
         self._socket = directory / "tmux"
         environment = {**os.environ, "PS1": "$ ", "TERM": "screen-256color", **env}
+        # In the foreground: one that tmux starts by itself ends where it has no session yet.
+        self._server = subprocess.Popen(
+            ["tmux", "-S", str(self._socket), "-f", os.devnull, "-D"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not self._socket.exists():
+            assert self._server.poll() is None, "tmux ended"
+            assert time.monotonic() < deadline_s, "tmux made no socket"
+            time.sleep(0.01)
         self._tmux(
-            *("-f", os.devnull, "new-session", "-d", "-x", str(width), "-y", str(height)),
+            *("new-session", "-d", "-x", str(width), "-y", str(height)),
             *(shell or ("/bin/sh",)),
             env=environment,
         )
@@ -42,6 +55,7 @@ class Terminal:
 
     def close(self) -> None:
         self._tmux("kill-server")
+        self._server.wait(DEADLINE_S)
 
     def _tmux(self, *args: str, env=None) -> str:
         command = ["tmux", "-S", str(self._socket), *args]

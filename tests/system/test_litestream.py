@@ -24,6 +24,7 @@ from tests.system.command_line import luludb
 DEADLINE_S = 30.0
 WRITERS = 4
 ROWS_MIN = 300
+LOOK_FILES_MAX = 3  # of one look: before, at and behind a checkpoint of its own
 BURSTS = 4
 BURST_MESSAGES = 400
 MESSAGE_CHARACTERS = 16_000
@@ -62,11 +63,13 @@ class Replica:
             timeout=DEADLINE_S,
         )
 
-    def wait_for_looks(self, count: int = 2) -> None:
-        """Wait until it looked and sent something `count` times; the second look began after us."""
-        wanted = len(self._files()) + count
+    def wait_for_looks(self, files_min: int = 2 * LOOK_FILES_MAX + 1) -> None:
+        """Wait until it sent so many files; by default a look that began after us is among them."""
+        before = set(self._files())
+        seen: set[Path] = set()  # those that it merges with others are gone after a while
         until_s = time.monotonic() + DEADLINE_S
-        while len(self._files()) < wanted:
+        while len(seen - before) < files_min:
+            seen |= set(self._files())
             assert time.monotonic() < until_s, self.said()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 raise AssertionError(f"litestream ended: {self.process.wait(0.05)}, {self.said()}")
