@@ -93,14 +93,14 @@ class Supervisor:
         async with self.turns.setdefault(session_id, asyncio.Lock()):
             # First the attempts, then the status: whoever else makes the next attempt in between
             # has changed both, so that the status is not `failed` here or the claim is refused.
-            number, owner = 0, ""
+            number, text = 0, ""
             while claim := await self.client.get_message(claim_id(session_id, number + 1)):
-                number, owner = number + 1, claim.content
+                number, text = number + 1, claim.content
             status = await self.status(session_id)
             if status == "failed" and 0 < number < self.args.attempts:
                 await asyncio.sleep(min(self.args.pause * 2 ** (number - 1), 600))
             async with self.slots:
-                if status == "running" and owner == self.claim_text(number):
+                if status == "running" and text == self.claim_text(number):
                     say(f"{session_id}: attempt {number} was cut short, and is made again")
                     await self.run(session_id, number)
                 elif status == "failed" and number < self.args.attempts:
@@ -113,6 +113,7 @@ class Supervisor:
         return session.status if session else "deleted"
 
     def claim_text(self, number: int) -> str:
+        """The claim's content for as long as the attempt is not over."""
         return f"attempt {number} by {self.name}"
 
     async def claim(self, session_id: str, number: int) -> bool:
@@ -131,8 +132,7 @@ class Supervisor:
         return claim is not None and claim.content == self.claim_text(number)
 
     async def run(self, session_id: str, number: int) -> None:
-        attempt = f"{session_id}: attempt {number} of {self.args.attempts}"
-        say(f"{attempt} begins")
+        say(f"{session_id}: attempt {number} of {self.args.attempts} begins")
         process = await asyncio.create_subprocess_shell(
             self.args.command,
             env={**os.environ, "LULUDB_SESSION": session_id, "LULUDB_HOME": str(self.client.home)},
@@ -147,9 +147,16 @@ class Supervisor:
             await process.wait()
             raise
         status = "failed" if code else "completed"
-        say(f"{attempt} {status}, exit code {code}")
-        with suppress(NotFound):
-            await insist(lambda: self.client.update_session_status(session_id, status))
+        say(f"{session_id}: attempt {number} of {self.args.attempts} {status}, exit code {code}")
+        text = f"{self.claim_text(number)}: {status}, exit code {code}"
+
+        async def write() -> None:
+            async with self.client.transaction() as together:
+                together.update_message(claim_id(session_id, number), text)
+                together.update_session_status(session_id, status)
+
+        with suppress(NotFound):  # the session was deleted
+            await insist(write)
 
 
 async def insist(write: Callable[[], Awaitable[object]]) -> None:

@@ -194,6 +194,12 @@ def has_status(client: Client, session_id: str, status: str) -> Callable[[], boo
     return is_so
 
 
+def until_handled(client: Client, place: Path, supervisor: Running) -> None:
+    """Until the supervisor has kept the last rev; the last change was one of a session."""
+    last_rev = client.status()["last_rev"]
+    until(lambda: place.is_file() and place.read_text() == f"{last_rev}\n", supervisor)
+
+
 def test_a_failed_session_is_run_again_until_it_completes(
     client: Client, tmp_path: Path, supervise: Callable[..., Running]
 ) -> None:
@@ -205,12 +211,14 @@ def test_a_failed_session_is_run_again_until_it_completes(
     )
 
     until(has_status(client, session.id, "completed"), supervisor)
-    assert (tmp_path / "ran").read_text().split() == [session.id] * 3
-    assert [text.partition(" by")[0] for text in attempts(client, session.id)] == [
-        "attempt 1",
-        "attempt 2",
-        "attempt 3",
+    ends = ["failed, exit code 1", "failed, exit code 1", "completed, exit code 0"]
+    assert attempts(client, session.id) == [
+        f"attempt {number} by {tmp_path / 'place'}: {end}" for number, end in enumerate(ends, 1)
     ]
+
+    client.update_session_status(session.id, "running")  # as who takes it up again does
+    until_handled(client, tmp_path / "place", supervisor)
+    assert (tmp_path / "ran").read_text().split() == [session.id] * 3
 
 
 def test_no_session_is_run_more_often_than_allowed(
@@ -264,8 +272,7 @@ def test_a_supervisor_that_was_killed_makes_again_what_was_cut_short_and_goes_on
         until(has_status(client, id, "completed"), second)
     assert sorted((tmp_path / "ran").read_text().split()) == sorted([session.id] * 2 + [missed.id])
     assert len(attempts(client, session.id)) == 1
-    last_rev = client.status()["last_rev"]
-    until(lambda: (tmp_path / "place").read_text() == f"{last_rev}\n", second)
+    until_handled(client, tmp_path / "place", second)
     assert second.end() == 130
 
 
