@@ -20,7 +20,7 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,9 +52,6 @@ class Row(NamedTuple):
     last: str
 
 
-Draw = Callable[[Collection[Row], Collection[Row], str], None]
-
-
 async def follow(client: AsyncClient, touched: set[str], news: asyncio.Event) -> None:
     """Note each session that changes in `touched`."""
     while True:
@@ -71,9 +68,10 @@ async def follow(client: AsyncClient, touched: set[str], news: asyncio.Event) ->
             continue
 
 
-async def show(database: Path, touched: set[str], news: asyncio.Event, draw: Draw) -> None:
-    """Read what was touched and draw it; once a second in any case, as time goes on."""
+async def show(home: Path, touched: set[str], news: asyncio.Event, live: Live | None) -> None:
+    """Read what was touched and show it; once a second in any case, as time goes on."""
     rows: dict[str, Row] = {}
+    database = home / "lulu.db"
     while True:
         news.clear()
         ids, note, found = set(touched), "", list[Row]()
@@ -88,7 +86,10 @@ async def show(database: Path, touched: set[str], news: asyncio.Event, draw: Dra
             for id in list(rows) if ALL in ids else ids:
                 rows.pop(id, None)  # a deleted one is not found again
             rows.update({row.id: row for row in found})
-        draw(rows.values(), found, note)
+        if live is None:
+            print_lines(found, note)
+        else:
+            live.update(table(rows.values(), note, home, live.console.height), refresh=True)
         await asyncio.sleep(0.1)  # many changes at once make one picture
         with suppress(TimeoutError):
             async with asyncio.timeout(0.9):
@@ -135,7 +136,7 @@ def ago(moment: str) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
-def print_lines(_: Collection[Row], found: Collection[Row], note: str) -> None:
+def print_lines(found: Collection[Row], note: str) -> None:
     for row in found:
         texts = (row.name, row.status, row.messages, row.active_at, row.last)
         print(*map(one_line, texts), sep="\t", flush=True)
@@ -143,38 +144,32 @@ def print_lines(_: Collection[Row], found: Collection[Row], note: str) -> None:
         print(one_line(note), file=sys.stderr)
 
 
+@contextmanager
+def screen(console: Console) -> Iterator[Live | None]:
+    """The whole of the terminal, or None where there is none."""
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield None
+        return
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        # No line goes on in the next one: terminals differ in how wide some emoji are, and a row
+        # that is too long by a column must not move those below it.
+        console.file.write("\x1b[?7l")
+        try:
+            yield live
+        finally:
+            console.file.write("\x1b[?7h")
+
+
 async def run(home: str | None) -> None:
-    touched, news, console = set[str](), asyncio.Event(), Console()
+    touched, news = set[str](), asyncio.Event()
     loop, this = asyncio.get_running_loop(), asyncio.current_task()
     assert this is not None
     loop.add_signal_handler(signal.SIGTERM, this.cancel)  # so that the terminal is put in order
     loop.add_signal_handler(signal.SIGWINCH, news.set)
     async with AsyncClient(home) as client, asyncio.TaskGroup() as tasks:
         tasks.create_task(follow(client, touched, news))
-        database = client.home / "lulu.db"
-        if not console.is_terminal or console.is_dumb_terminal:
-            await show(database, touched, news, print_lines)
-        with unwrapped(console), Live(console=console, screen=True, auto_refresh=False) as live:
-
-            def draw(rows: Collection[Row], _: Collection[Row], note: str) -> None:
-                live.update(table(rows, note, client.home, console.height), refresh=True)
-
-            await show(database, touched, news, draw)
-
-
-@contextmanager
-def unwrapped(console: Console) -> Iterator[None]:
-    """Let no line go on in the next one.
-
-    Terminals differ in how wide some emoji are, and a row that turns out to be too long by a
-    column must not move those below it.
-    """
-    console.file.write("\x1b[?7l")
-    try:
-        yield
-    finally:
-        console.file.write("\x1b[?7h")
-        console.file.flush()
+        with screen(Console()) as live:
+            await show(client.home, touched, news, live)
 
 
 def main() -> int:

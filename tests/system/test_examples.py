@@ -143,25 +143,32 @@ def rows(screen: str) -> list[str]:
     return [line for line in screen.partition("AGO\n")[2].splitlines() if line.strip()]
 
 
-def test_the_dashboard_reads_anew_what_a_restore_set_back(
+def test_who_follows_reads_anew_what_a_restore_set_back(
     tmp_path: Path, run: Callable[..., Running]
 ) -> None:
     with running_daemon(tmp_path / "home") as daemon, Client(daemon.home) as client:
         kept = client.create_session("kept", "/")
+        client.append_message(kept.id, "user", "before")
         assert luludb(daemon.home, "backup", str(tmp_path / "b.db")).returncode == 0
         client.update_session_status(kept.id, "newer")
         dashboard = run("dashboard", home=daemon.home)
+        replay = run("replay", kept.id, "--follow", home=daemon.home)
         dashboard.wait_for("kept\tnewer")
+        replay.wait_for("before")
 
         daemon.stop()
         restored = luludb(daemon.home, "restore", str(tmp_path / "b.db"))
 
         assert restored.returncode == 0, restored.stderr
         dashboard.wait_for("kept\tcreated")
+        replay.wait_for("a backup was restored")
         daemon.start()
         with Client(daemon.home) as another:
             another.update_session_status(kept.id, "newest")
+            another.append_message(kept.id, "user", "after")
         dashboard.wait_for("kept\tnewest")
+        replay.wait_for("after")
+        assert replay.lines().count("before") == 1
         assert dashboard.end(signal.SIGTERM) == 130
 
 
@@ -274,6 +281,18 @@ def test_a_supervisor_that_was_killed_makes_again_what_was_cut_short_and_goes_on
     assert len(attempts(client, session.id)) == 1
     until_handled(client, tmp_path / "place", second)
     assert second.end() == 130
+
+
+def test_a_supervisor_whose_place_is_none_of_this_database_looks_at_all_sessions_anew(
+    client: Client, tmp_path: Path, supervise: Callable[..., Running]
+) -> None:
+    session = client.create_session("n", "/", status="failed")
+    (tmp_path / "place").write_text("1000000\n")
+
+    supervisor = supervise("place", "true")
+
+    until(has_status(client, session.id, "completed"), supervisor)
+    supervisor.wait_for("1000000 was seen")
 
 
 # replay.py
