@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,51 @@ def test_the_python_recipes_run(home: Path, tmp_path: Path, needs: str, finds: s
     said = run([sys.executable, "-c", example], tmp_path, LULUDB_HOME=str(home))
 
     assert finds in said
+
+
+def test_the_asyncio_recipe_appends_each_line_once(home: Path, tmp_path: Path) -> None:
+    (example,) = [block for block in blocks("recipes.md", "python") if "asyncio.run(" in block]
+
+    assert run([sys.executable, "-c", example], tmp_path, LULUDB_HOME=str(home)) == "100\n"
+    if importlib.util.find_spec("uvloop") is not None:
+        example = "import uvloop\n" + example.replace("asyncio.run(", "uvloop.run(")
+        assert run([sys.executable, "-c", example], tmp_path, LULUDB_HOME=str(home)) == "100\n"
+
+
+def test_the_asgi_recipe_serves_under_uvicorn(home: Path, tmp_path: Path) -> None:
+    for needs in ("uvicorn", "httpx"):
+        if importlib.util.find_spec(needs) is None:
+            pytest.skip(f"tool: {needs} is not installed")
+    import httpx
+
+    (example,) = [block for block in blocks("recipes.md", "python") if "async def app(" in block]
+    (tmp_path / "application.py").write_text(example, encoding="utf-8")
+    with Client(home) as client:
+        (session,) = client.list_sessions()
+    place = home / "web.sock"  # whose path leaves room for a socket's, unlike pytest's own
+    server = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "application:app", "--uds", str(place)],
+        cwd=tmp_path,
+        env=environment(LULUDB_HOME=str(home)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not place.exists():
+            assert server.poll() is None
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        with httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(place)), base_url="http://luludb"
+        ) as web:
+            assert web.post(f"/{session.id}", content="from the web").status_code == 200
+            assert web.get(f"/{session.id}").text.endswith("empty.\nuser: from the web")
+            assert web.post("/nobody", content="x").status_code == 404
+    finally:
+        server.send_signal(signal.SIGINT)
+        said, _ = server.communicate(timeout=DEADLINE_S)
+    assert "Application shutdown complete" in said
+    assert "Traceback" not in said, said
