@@ -264,6 +264,8 @@ def test_home_and_timeout_are_taken_before_and_after_the_command(home, tmp_path)
         pytest.param(("session", "list", "--limit", "0"), id="limit-zero"),
         pytest.param(("ping", "--timeout", "0"), id="timeout-zero"),
         pytest.param(("ping", "--timeout", "soon"), id="timeout-no-number"),
+        pytest.param(("ping", "--timeout", "nan"), id="timeout-nan"),
+        pytest.param(("start", "--timeout", "inf"), id="timeout-infinite"),
         pytest.param(("serve", "--durability", "some"), id="unknown-durability"),
     ],
 )
