@@ -354,13 +354,18 @@ def test_a_daemon_that_stands_still_is_told_and_goes_on_by_the_remedy(daemon):
     assert findings(daemon.home) == []
 
 
-def test_a_daemon_whose_socket_was_removed_is_told(daemon):
+def test_a_daemon_whose_socket_was_removed_is_told_and_serves_again_by_the_remedy(daemon):
     (daemon.home / "run" / "command.sock").unlink()
 
     found = one(daemon.home, "daemon")
 
+    run(found.remedy)
+    left = findings(daemon.home)
+    run(f"luludb stop --home {daemon.home}")
+
     assert f"pid {daemon.pid}" in found.found
-    assert found.remedy == f"luludb restart --home {daemon.home}"
+    assert found.remedy == f"kill {daemon.pid} && luludb start --home {daemon.home}"
+    assert left == []
 
 
 def test_a_copy_of_a_home_that_names_the_daemon_of_the_other_is_told(daemon, on_a_disk):
