@@ -160,6 +160,7 @@ PRUNE_AGE_DAYS_MAX: Final = 36_500
 COMPACT_PAUSE_S: Final = 0.02  # between requests, for others
 COMPACT_ROWS_SHOWN: Final = 10_000  # compared, between two looks at the progress
 COMPACT_CHECKPOINT_S_MAX: Final = 2.0  # in which the file gets shorter, where nobody reads
+DAMAGE_ATTEMPTS_MAX: Final = 100_000  # past one damaged place of a file that is imported; 2 s
 IMPORT_LINE_BYTES_MAX: Final = 6 * FRAME_BYTES_MAX  # JSON writes a control character in six bytes
 IMPORT_CHUNK_ROWS_MAX: Final = 1000  # of one transaction; others wait some 15 ms for it
 IMPORT_CHUNK_CHARACTERS_MAX: Final = 1024 * 1024
