@@ -51,10 +51,11 @@ class Unit:
 def unit_of(home: Home, env: Mapping[str, str]) -> Unit | None:
     """The unit that serves `home`; None where there is none."""
     base = env.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    directory = Path(base) / "systemd" / "user"
-    if not directory.is_dir():
+    try:
+        paths = sorted((Path(base) / "systemd" / "user").iterdir())
+    except OSError:  # none was installed, or they are those of another user, as under `su`
         return None
-    for path in sorted(directory.iterdir()):
+    for path in paths:
         if _UNIT_NAME.fullmatch(path.name) and _home_of(path) == home.path:
             return _looked_at(path)
     return None
