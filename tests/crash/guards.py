@@ -74,14 +74,14 @@ GUARDS = (
         WRITER,
         "if seq - client.acked > WINDOW_COMMANDS_MAX:",
         "if False:",
-        "tests/system/test_protocol_errors.py::test_overloaded_above_a_window_of_256_commands",
+        "tests/system/test_protocol_passing_errors.py::test_overloaded_above_a_window_of_256_commands",
     ),
     Guard(
         "kept replies are bounded",
         WRITER,
         "if not client.may_keep(WINDOW_REPLY_BYTES_MAX):",
         "if False:",
-        "tests/system/test_protocol_errors.py::test_overloaded_above_32_mebibytes_of_kept_replies",
+        "tests/system/test_protocol_passing_errors.py::test_overloaded_above_32_mebibytes_of_kept_replies",
     ),
     Guard(
         "a batch that was lost runs again one command at a time",
