@@ -46,8 +46,11 @@ def check_agent(situation: Situation) -> Iterator[Finding]:
         usual_name = program_of(situation.home).name
     except LuludbError:
         return  # such a path stands in no property list
-    directory = Path.home() / "Library" / "LaunchAgents"
-    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+    try:
+        paths = sorted((Path.home() / "Library" / "LaunchAgents").iterdir())
+    except OSError:  # none was installed, or they are those of another user, as under `su`
+        return
+    for path in paths:
         if not _AGENT_NAME.fullmatch(path.name):
             continue
         try:
