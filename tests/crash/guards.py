@@ -134,6 +134,14 @@ GUARDS = (
         "tests/system/test_daemon_life.py::test_a_second_daemon_is_refused_naming_the_first_which_goes_on_unharmed",
     ),
     Guard(
+        "a daemon by hand leaves the sockets of systemd alone",
+        "luludb/daemon/loop.py",
+        "            refuse_held_sockets(home)\n",
+        "            pass\n",
+        "tests/system/test_service.py"
+        "::test_a_daemon_by_hand_is_refused_beside_sockets_of_systemd_and_they_stay",
+    ),
+    Guard(
         "files are private whatever the umask",
         "luludb/daemon/loop.py",
         "os.umask(0o077)",
