@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
 import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -114,6 +116,21 @@ def _locks_of(path: Path, kind: str) -> Iterator[tuple[int, str, str]]:
         fields = line.split()
         if len(fields) == 8 and fields[1] == kind and fields[5] == device:
             yield int(fields[4]), fields[6], fields[7]
+
+
+def is_held_socket(path: Path) -> bool:
+    """Whether some process has the unix socket at `path` bound, which hears nothing of being asked.
+
+    To connect a socket of another type fails with EPROTOTYPE where one is bound there, and with
+    ECONNREFUSED where only the file was left behind (unix(7); the same on macOS). A stream would
+    be accepted, and have a service manager start its service.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except OSError as error:
+            return error.errno == errno.EPROTOTYPE
+    return True
 
 
 def described_process(pid: int) -> str:

@@ -22,6 +22,12 @@ sys.stdin.readline()
 connection.execute("ROLLBACK")
 connection.close()
 """
+SCRIPT = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.executescript(sys.argv[2])
+connection.close()
+"""
 
 
 @contextlib.contextmanager
@@ -54,3 +60,9 @@ def _holding(home: Path, mode: str, *statements: str) -> Iterator[int]:
             program.communicate(timeout=DEADLINE_S)
         finally:
             program.kill()
+
+
+def foreign(home: Path, script: str, *, name: str = "lulu.db") -> None:
+    """Run SQL on `lulu.db` in a process of its own, as another program would."""
+    home.mkdir(parents=True, exist_ok=True)
+    subprocess.run([sys.executable, "-c", SCRIPT, str(home / name), script], check=True)

@@ -196,6 +196,12 @@ class Listener:
         self._context.term()
 
 
+def refusal(answer: Answer, code: str) -> dict[str, Any]:
+    """The body of a refusal that must have `code`."""
+    assert (answer.status, answer.body["code"]) == (1, code), answer
+    return answer.body
+
+
 @contextmanager
 def connected(home, client_id: bytes | None = None, *, kind: int = zmq.DEALER, hello=True):
     """A peer that said hello, closed at the end."""

@@ -171,8 +171,8 @@ def storage_errors(doing: str) -> Iterator[None]:
         ) from error
     except (apsw.CorruptError, apsw.NotADBError) as error:
         raise StorageFailed(
-            f"{doing}: {error}; restore a backup, or save what can be read with"
-            " `sqlite3 lulu.db .recover`"
+            f"{doing}: {error}; restore a backup, or move it away and have"
+            " `luludb import` read past the damage (docs/operations.md, Last resort)"
         ) from error
     except apsw.Error as error:
         raise StorageFailed(f"{doing}: {error}; look at the disk and its free space") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from luludb.admin.past_damage import Gap, rows_past_damage
 from luludb.admin.rows import (
     COLUMNS_OF_MESSAGE,
     COLUMNS_OF_SESSION,
@@ -43,6 +44,8 @@ _COUNT: Final = "SELECT (SELECT count(*) FROM sessions) + (SELECT count(*) FROM 
 def open_sqlite(path: Path) -> sqlite3.Connection:
     """A connection to `path` that cannot write, within one snapshot, to be closed by the caller.
 
+    It may be damaged, as long as its schema can be read.
+
     Raises:
         InvalidRequest: it cannot be read, or has not the two tables with all their columns.
     """
@@ -55,7 +58,7 @@ def open_sqlite(path: Path) -> sqlite3.Connection:
         connection.text_factory = _text_or_bytes
         connection.execute("BEGIN")
         for statement in (_SESSIONS_WITH_MESSAGES, _MESSAGES_WITHOUT_SESSION):
-            connection.execute(f"{statement} LIMIT 1").fetchall()
+            connection.execute(f"{statement} LIMIT 0").fetchall()
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
@@ -66,23 +69,33 @@ def open_sqlite(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def count_rows(connection: sqlite3.Connection) -> int:
-    """How many rows there are to import."""
-    return int(connection.execute(_COUNT).fetchone()[0])
+def count_rows(connection: sqlite3.Connection) -> int | None:
+    """How many rows there are to import; None where damage keeps from counting them."""
+    try:
+        return int(connection.execute(_COUNT).fetchone()[0])
+    except sqlite3.DatabaseError:
+        return None
 
 
 def read_rows(connection: sqlite3.Connection) -> Iterator[Row | Refusal]:
     """Sessions in rowid order, each followed by its messages in rowid order.
 
-    Messages whose session is not there come last. `line` is a row's running number in this order.
+    Messages whose session is not there come last. Where damage is met, all that can be read comes
+    once more, each table for itself and without its indexes, with a refusal for what cannot.
+    `line` is a row's running number in this order.
     """
     line = 0
     try:
         for kind, values in _all_values(connection):
             line += 1
             yield _row(line, kind, values)
-    except sqlite3.DatabaseError as error:
-        yield Refusal(line + 1, InvalidRequest.code, f"what follows cannot be read: {error}")
+    except sqlite3.DatabaseError:
+        for kind, found in _values_past_damage(connection):
+            line += 1
+            if isinstance(found, Gap):
+                yield Refusal(line, InvalidRequest.code, str(found))
+            else:
+                yield _row(line, kind, found)
 
 
 def _all_values(connection: sqlite3.Connection) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -96,6 +109,20 @@ def _all_values(connection: sqlite3.Connection) -> Iterator[tuple[str, dict[str,
             yield "message", dict(zip(COLUMNS_OF_MESSAGE, values[split:], strict=True))
     for values in connection.execute(_MESSAGES_WITHOUT_SESSION):
         yield "message", dict(zip(COLUMNS_OF_MESSAGE, values, strict=True))
+
+
+def _values_past_damage(
+    connection: sqlite3.Connection,
+) -> Iterator[tuple[str, dict[str, Any] | Gap]]:
+    for kind, table, columns in (
+        ("session", "sessions", COLUMNS_OF_SESSION),
+        ("message", "messages", COLUMNS_OF_MESSAGE),
+    ):
+        for found in rows_past_damage(connection, table, ", ".join(columns)):
+            if isinstance(found, Gap):
+                yield kind, found
+            else:
+                yield kind, dict(zip(columns, found, strict=True))
 
 
 def _row(line: int, kind: str, values: dict[str, Any]) -> Row | Refusal:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from luludb.home import Home, find_home
-from luludb.limits import CLIENT_TIMEOUT_S
+from luludb.limits import CLIENT_TIMEOUT_S, CLIENT_TIMEOUT_S_MAX
 
 if TYPE_CHECKING:
     from luludb_client import Client
@@ -42,7 +42,7 @@ def target_options(decorated: _Decorated) -> _Decorated:
     """Add `--home` and `--timeout`, whose values go to the `Target` and not to the function."""
     timeout = click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=float,
         metavar="SECONDS",
         expose_value=False,
         callback=_set_timeout,
@@ -67,6 +67,14 @@ def _set_home(context: click.Context, _: click.Parameter, value: str | None) -> 
         context.ensure_object(Target).home_path = value
 
 
-def _set_timeout(context: click.Context, _: click.Parameter, value: float | None) -> None:
-    if value is not None:
-        context.ensure_object(Target).timeout_s = value
+def _set_timeout(context: click.Context, parameter: click.Parameter, value: float | None) -> None:
+    if value is None:
+        return
+    if not 0 < value <= CLIENT_TIMEOUT_S_MAX:  # so NaN is refused as well
+        raise click.BadParameter(
+            f"found {value}; allowed is a number of seconds above 0 and up to"
+            f" {CLIENT_TIMEOUT_S_MAX:,.0f}",
+            context,
+            parameter,
+        )
+    context.ensure_object(Target).timeout_s = value

@@ -121,8 +121,8 @@ def heed_failure(connection: apsw.Connection, home: Home) -> None:
         verdict = str(connection.execute("PRAGMA quick_check(1)").get)
         if verdict != "ok":
             raise StartRefused(
-                f"{home.database} is damaged: {verdict}; restore a backup, or save what can be read"
-                " with `sqlite3 lulu.db .recover`"
+                f"{home.database} is damaged: {verdict}; restore a backup, or move it away"
+                " and have `luludb import` read past the damage (docs/operations.md, Last resort)"
             )
         _log.info("the database is whole")
     if failed:

@@ -20,7 +20,7 @@ from luludb.daemon.connection import LockWait, open_database
 from luludb.daemon.figures import Figures
 from luludb.daemon.group_commit import GroupCommit
 from luludb.daemon.guards import FileGuard, leave_failure
-from luludb.daemon.inherited import inherited_sockets
+from luludb.daemon.inherited import inherited_sockets, refuse_held_sockets
 from luludb.daemon.notify import ServiceManager
 from luludb.daemon.sockets import Sockets
 from luludb.daemon.writer import Writer
@@ -133,6 +133,8 @@ class Daemon:
         self._has_garbage = False
         self._manager = ServiceManager(os.environ)
         self._inherited = inherited_sockets(os.environ)
+        if self._inherited is None:
+            refuse_held_sockets(home)
         self._figures = Figures()
         self._lock_wait = LockWait(home, lambda: stop.requested)
         connection = open_database(home, self._lock_wait)

@@ -74,14 +74,14 @@ GUARDS = (
         WRITER,
         "if seq - client.acked > WINDOW_COMMANDS_MAX:",
         "if False:",
-        "tests/system/test_protocol_errors.py::test_overloaded_above_a_window_of_256_commands",
+        "tests/system/test_protocol_passing_errors.py::test_overloaded_above_a_window_of_256_commands",
     ),
     Guard(
         "kept replies are bounded",
         WRITER,
         "if not client.may_keep(WINDOW_REPLY_BYTES_MAX):",
         "if False:",
-        "tests/system/test_protocol_errors.py::test_overloaded_above_32_mebibytes_of_kept_replies",
+        "tests/system/test_protocol_passing_errors.py::test_overloaded_above_32_mebibytes_of_kept_replies",
     ),
     Guard(
         "a batch that was lost runs again one command at a time",
@@ -132,6 +132,14 @@ GUARDS = (
         "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "pass",
         "tests/system/test_daemon_life.py::test_a_second_daemon_is_refused_naming_the_first_which_goes_on_unharmed",
+    ),
+    Guard(
+        "a daemon by hand leaves the sockets of systemd alone",
+        "luludb/daemon/loop.py",
+        "            refuse_held_sockets(home)\n",
+        "            pass\n",
+        "tests/system/test_service.py"
+        "::test_a_daemon_by_hand_is_refused_beside_sockets_of_systemd_and_they_stay",
     ),
     Guard(
         "files are private whatever the umask",

@@ -132,7 +132,8 @@ def test_the_process_that_keeps_the_log_long_is_named_and_writes_go_on_once_it_l
         with foreign.reading(daemon.home) as reader_pid:
             writers = [pool.submit(write_until_over, number) for number in range(WRITERS)]
             refusal = overload_met(impatient, session.id)
-            wait_for_line(daemon, f"cannot shrink while pid {reader_pid} ")
+            # A refusal is in the log as well, and says "It cannot shrink".
+            wait_for_line(daemon, f" bytes and cannot shrink while pid {reader_pid} ")
         refused = impatient.status()["last_rev"]
         shrunk_s = wait_for(impatient, lambda status: status["wal_bytes"] < SHORT_LOG_BYTES)
         went_on_s = wait_for(impatient, lambda status: status["last_rev"] > refused + 2 * WRITERS)

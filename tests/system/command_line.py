@@ -17,3 +17,16 @@ def luludb(home, *args, stdin=b"", env=None):
         check=False,
         env={**os.environ, "LULUDB_HOME": str(home), **(env or {})},
     )
+
+
+def created(home, *args):
+    """Create a session and return its id."""
+    return luludb(home, "session", "create", *args).stdout.decode().strip()
+
+
+def said(result):
+    """The one line on standard error, which says what went wrong and is no traceback."""
+    lines = result.stderr.decode().splitlines()
+    assert lines[0].startswith("luludb: "), result.stderr
+    assert "Traceback" not in result.stderr.decode()
+    return lines[0]

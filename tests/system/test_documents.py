@@ -15,7 +15,7 @@ import pytest
 from luludb_client import Client
 from luludb_client.testing import Daemon
 from tests.conftest import ROOT
-from tests.system.test_readme import DEADLINE_S, environment
+from tests.system.test_readme import DEADLINE_S, environment, stopping
 
 INSTALLS = ("pip install", "-m venv")
 
@@ -60,9 +60,10 @@ def test_getting_started_runs_from_the_first_command_to_the_last(tmp_path: Path)
     (tmp_path / "example.py").write_text(example, encoding="utf-8")
     # After the third of the shown blocks, as on the page.
     shown.insert(2, "python example.py\n")
-    script = "set -eu\n" + "".join(shown) + "kill %1\nwait %1\n"
+    script = "set -eu\n" + "".join(shown)
 
-    said = run(["bash", "-m", "-c", script], tmp_path)
+    with stopping(tmp_path / "lulu"):
+        said = run(["bash", "-c", script], tmp_path)
 
     assert "user Cover the empty list.\nassistant Done.\n" in said
     assert (tmp_path / "first-backup.db").is_file()

@@ -8,6 +8,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from luludb_client import Client
@@ -29,6 +30,23 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PATH": path, **more}
 
 
+@contextlib.contextmanager
+def stopping(home: Path) -> Iterator[None]:
+    """Stop the daemon that the commands shown started in the background, however they end."""
+    try:
+        yield
+    finally:
+        done = subprocess.run(
+            ["luludb", "stop", "--home", str(home)],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEADLINE_S,
+        )
+    assert done.stdout.startswith("stopped pid "), done.stdout + done.stderr
+
+
 def make_todays_file(path: Path) -> None:
     path.parent.mkdir()
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -48,20 +66,21 @@ def make_todays_file(path: Path) -> None:
 def test_every_command_that_uses_luludb_runs_in_the_order_shown(tmp_path: Path) -> None:
     make_todays_file(tmp_path / "old" / "lulu.db")
     shown = [block for block in blocks("sh") if "luludb " in block or "sqlite3 " in block]
-    script = "set -eu\n" + "".join(shown) + "kill %1\nwait %1\n"
+    script = "set -eu\n" + "".join(shown)
 
-    done = subprocess.run(
-        ["bash", "-m", "-c", script],
-        cwd=tmp_path,
-        env=environment(HOME=str(tmp_path)),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DEADLINE_S,
-    )
+    with stopping(tmp_path / "lulu"):
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env=environment(HOME=str(tmp_path)),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEADLINE_S,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
-    assert done.returncode == 0, done.stdout + done.stderr
     assert len(shown) >= 3
     assert (tmp_path / "lulu" / "lulu.db").is_file()
     assert (tmp_path / "sessions.jsonl.gz").is_file()

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sqlite3
+import sys
 import tempfile
 import threading
 import time
@@ -311,3 +312,80 @@ def test_without_a_manager_every_command_says_so_and_ends_with_1(manager, home):
         assert none.returncode == 1, command
         assert "there is no systemctl on this machine" in none.stderr
     assert not home.exists()
+
+
+# Sockets that are systemd's, and daemons that are not.
+
+
+def said_by_the_doctor(manager: Manager, home: Path) -> dict:
+    return json.loads(manager.luludb(home, "doctor", "--json").stdout)
+
+
+def of_check(findings: list[dict], check: str) -> list[dict]:
+    return [each for each in findings if each["check"] == check]
+
+
+def without_a_daemon(manager: Manager, home: Path) -> str:
+    """Install the service with sockets and stop its daemon alone. Returns the unit."""
+    manager.service(home, "install", "--socket")
+    unit = unit_of(manager, home)
+    manager.run("systemctl", "--user", "stop", unit)
+    return unit
+
+
+def test_a_daemon_by_hand_is_refused_beside_sockets_of_systemd_and_they_stay(manager, home):
+    unit = without_a_daemon(manager, home)
+    sockets = [home / "run" / name for name in ("command.sock", "changes.sock")]
+    inodes = [path.stat().st_ino for path in sockets]
+
+    by_hand = manager.luludb(home, "serve")
+
+    assert by_hand.returncode == 1
+    assert "luludb service stop --home" in by_hand.stderr
+    assert [path.stat().st_ino for path in sockets] == inodes
+    assert manager.show(unit, "ActiveState") == "inactive"
+    with Client(home, timeout_s=DEADLINE_S) as client:
+        client.create_session("s", "/s")
+        assert str(client.status()["pid"]) == manager.show(unit, "MainPID")
+    manager.service(home, "stop")
+    with serving(home) as server, Client(home) as client:
+        assert client.status()["pid"] == server.pid
+
+
+def test_the_doctor_starts_no_daemon_that_systemd_listens_for(manager, home):
+    unit = without_a_daemon(manager, home)
+
+    found = said_by_the_doctor(manager, home)
+
+    assert manager.show(unit, "ActiveState") == "inactive"
+    assert manager.show(unit, "NRestarts") == "0"
+    (daemon,) = of_check(found["passed"], "daemon")
+    assert "starts one with the next client" in daemon["found"]
+    assert of_check(found["passed"], "service")[0]["found"] == f"{unit}: inactive"
+    assert of_check(found["findings"], "service") == []
+    with Client(home, timeout_s=DEADLINE_S) as client:
+        client.create_session("s", "/s")
+    assert "answers" in of_check(said_by_the_doctor(manager, home)["passed"], "daemon")[0]["found"]
+
+
+def test_a_daemon_whose_sockets_systemd_took_is_told_and_the_remedy_brings_the_service(
+    manager, home
+):
+    manager.service(home, "install", "--socket")
+    unit = unit_of(manager, home)
+    manager.service(home, "stop")
+    with serving(home) as server:
+        manager.run("systemctl", "--user", "start", unit.replace(".service", ".socket"))
+        (told,) = of_check(said_by_the_doctor(manager, home)["findings"], "daemon")
+        waiting = threading.Thread(target=server.wait_for_exit)
+        waiting.start()  # it is our child, and only we can take note of its end
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        done = manager.run("bash", "-c", told["remedy"], env={"PATH": path})
+        waiting.join(DEADLINE_S)
+
+    assert told["level"] == "problem"
+    assert f"pid {server.pid}" in told["found"]
+    assert done.returncode == 0, done.stderr
+    with Client(home, timeout_s=DEADLINE_S) as client:
+        client.create_session("s", "/s")
+        assert str(client.status()["pid"]) == manager.show(unit, "MainPID")

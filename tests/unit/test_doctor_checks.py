@@ -4,9 +4,11 @@ import sqlite3
 
 import pytest
 
-from luludb.admin.doctor import database, place, service
+from luludb.admin.doctor import database, place, service, serving
 from luludb.admin.doctor.inspection import Inspection
-from luludb.admin.doctor.situation import look_at
+from luludb.admin.doctor.situation import Awaited, look_at
+from luludb.admin.service.program import program_of
+from luludb.admin.service.unit import service_unit
 from luludb.home import Home
 from luludb.limits import CLIENTS_IN_MEMORY_MAX, FREE_PAGES_BYTES_MIN
 
@@ -80,6 +82,19 @@ def test_free_pages_are_told_where_they_are_many_and_a_large_part(situation):
     assert said(FREE_PAGES_BYTES_MIN, 5 * FREE_PAGES_BYTES_MIN) == []
 
 
+def test_a_unit_as_it_is_installed_names_a_program_that_is_there(tmp_path):
+    home = Home(tmp_path / "50% $HOME ñ")
+    units = tmp_path / "systemd" / "user"
+    units.mkdir(parents=True)
+    text = service_unit(program_of(home), with_socket=False)
+    (units / "luludb-0123abcd.service").write_text(text, encoding="utf-8")
+    env = {"XDG_CONFIG_HOME": str(tmp_path)}
+
+    found = service.check_service(look_at(home, timeout_s=0.1, env=env))
+
+    assert levels(found) == ["ok"]
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -104,3 +119,54 @@ def test_a_unit_belongs_to_the_home_that_it_names(tmp_path, lines):
 
     assert names(home) == [True]
     assert names(tmp_path) == []
+
+
+# A systemctl that prints this for the service, and behind a blank line for its socket unit.
+SYSTEMCTL = """#!/bin/sh
+echo ActiveState={service}
+echo UnitFileState=enabled
+echo
+echo ActiveState={socket}
+"""
+
+
+@pytest.fixture
+def listened_at(tmp_path, monkeypatch):
+    """`listened_at(service, socket)`: a situation whose units are in these states."""
+    home = Home(tmp_path / "home")
+    units = tmp_path / "systemd" / "user"
+    for directory in (home.run, units, tmp_path / "bin"):
+        directory.mkdir(parents=True)
+    text = service_unit(program_of(home), with_socket=True)
+    (units / "luludb-0123abcd.service").write_text(text, encoding="utf-8")
+    (units / "luludb-0123abcd.socket").touch()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+
+    def situation(service, socket):
+        script = tmp_path / "bin" / "systemctl"
+        script.write_text(SYSTEMCTL.format(service=service, socket=socket))
+        script.chmod(0o755)
+        return look_at(home, timeout_s=0.1, env={"XDG_CONFIG_HOME": str(tmp_path)})
+
+    return situation
+
+
+@pytest.mark.parametrize("service", ["inactive", "failed"])
+def test_where_systemd_listens_for_a_daemon_that_does_not_run_nobody_is_asked(listened_at, service):
+    assert isinstance(listened_at(service, "active").answer, Awaited)
+
+
+@pytest.mark.parametrize(
+    "states",
+    [("active", "active"), ("activating", "active"), ("inactive", "inactive")],
+    ids=" ".join,
+)
+def test_otherwise_the_daemon_is_asked(listened_at, states):
+    assert not isinstance(listened_at(*states).answer, Awaited)
+
+
+def test_sockets_that_no_client_finds_are_told(listened_at):
+    (found,) = serving.check_daemon(listened_at("inactive", "active"))
+
+    assert (found.level, "daemon.json" in found.found) == ("warning", True)
+    assert found.remedy.startswith("luludb service start ")

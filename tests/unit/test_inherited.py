@@ -1,14 +1,20 @@
 """Which sockets that systemd hands over the daemon takes."""
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
-from luludb.daemon.inherited import inherited_sockets
+from luludb.daemon import inherited
+from luludb.daemon.inherited import inherited_sockets, refuse_held_sockets
+from luludb.errors import StartRefused
+from luludb.home import Home
+from luludb.platform import is_held_socket
 
 # Fills the descriptors that systemd would, in a process in which nothing else has them.
 PROGRAM = """
@@ -93,3 +99,59 @@ def test_other_sockets_are_refused_with_what_to_do(directory, names, listens):
 )
 def test_without_them_the_daemon_binds_its_own(env):
     assert inherited_sockets(env) is None
+
+
+# Sockets of the home that are another's, where none were handed over.
+
+
+@pytest.fixture
+def home(directory):
+    home = Home(directory)
+    home.run.mkdir()
+    return home
+
+
+def bound(path, kind=socket.SOCK_STREAM):
+    holder = socket.socket(socket.AF_UNIX, kind)
+    holder.bind(str(path))
+    return holder
+
+
+@pytest.mark.parametrize("name", ["command.sock", "changes.sock"])
+def test_sockets_that_another_process_holds_are_left_to_it_and_it_is_not_woken(
+    home, monkeypatch, name
+):
+    monkeypatch.setattr(inherited, "SOCKET_LET_GO_S_MAX", 0.02)
+    with bound(home.run / name) as holder:
+        holder.listen()
+        holder.setblocking(False)
+
+        with pytest.raises(StartRefused, match=f"{name} is held .* luludb service stop --home"):
+            refuse_held_sockets(home)
+
+        with pytest.raises(BlockingIOError):
+            holder.accept()
+
+
+def test_what_a_daemon_that_is_gone_left_behind_is_in_nobodys_way(home):
+    bound(home.run / "command.sock").close()
+    (home.run / "changes.sock").touch()
+
+    refuse_held_sockets(home)
+
+
+def test_a_daemon_that_was_killed_has_a_moment_to_be_rid_of_its_sockets(home, monkeypatch):
+    with bound(home.run / "command.sock") as holder:
+        monkeypatch.setattr(time, "sleep", lambda _: holder.close())
+
+        refuse_held_sockets(home)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_socket_is_held_as_long_as_it_is_open_whatever_its_type(directory, kind):
+    path = directory / "any"
+    assert not is_held_socket(path)
+    with bound(path, kind):
+        assert is_held_socket(path)
+
+    assert not is_held_socket(path)

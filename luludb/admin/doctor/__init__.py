@@ -7,7 +7,15 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from luludb.admin.doctor import configuration, database, place, service, serving, waiting
+from luludb.admin.doctor import (
+    agents,
+    configuration,
+    database,
+    place,
+    service,
+    serving,
+    waiting,
+)
 from luludb.admin.doctor.finding import Finding, Level, luludb_command
 from luludb.admin.doctor.inspection import Inspection, inspected
 from luludb.admin.doctor.situation import Situation, look_at
@@ -40,6 +48,7 @@ HOME_CHECKS: Final[Sequence[Check]] = (
     configuration.check_durability,
     service.check_service,
     service.check_linger,
+    agents.check_agent,
     waiting.check_log,
     waiting.check_write_lock,
 )

@@ -81,7 +81,8 @@ def check_damage(situation: Situation, found: Inspection) -> Iterator[Finding]:
             Level.PROBLEM,
             "integrity",
             f"{situation.home.database} is damaged: {found.damage[0]}{more}. Stop the daemon and"
-            " restore a backup; without one, save what can be read with sqlite3 and .recover",
+            " restore a backup; without one, move it away and have `luludb import` read past the"
+            " damage (docs/operations.md, Last resort)",
             luludb_command(situation.home, "restore", "BACKUP"),
         )
     elif found.damage is not None:

@@ -14,7 +14,12 @@ from luludb.admin.doctor.finding import Finding, Level, luludb_command
 from luludb.admin.doctor.situation import Nobody, Situation
 from luludb.home import Home, is_network_file_system
 from luludb.limits import DISK_FREE_BYTES_MIN, DISK_FREE_FILES_MIN
-from luludb.platform import SOCKET_PATH_BYTES_MAX, file_system_of, flock_holders
+from luludb.platform import (
+    SOCKET_PATH_BYTES_MAX,
+    file_system_of,
+    flock_holders,
+    is_held_socket,
+)
 
 _DIRECTORY_BITS: Final = 0o700
 _FILE_BITS: Final = 0o600
@@ -202,7 +207,7 @@ def check_leftovers(situation: Situation) -> Iterator[Finding]:
                 f" file; it takes {taken_bytes:,} bytes",
                 f"rm -r {_quoted(directory)}",
             )
-    sockets = [path for path in _listed(home.run) if path.is_socket()]
+    sockets = [path for path in _listed(home.run) if path.is_socket() and not is_held_socket(path)]
     if sockets and isinstance(situation.answer, Nobody) and not situation.lock_pids:
         names = ", ".join(path.name for path in sockets)
         yield Finding(

@@ -13,6 +13,7 @@ from typing import Final
 from luludb import __version__
 from luludb.admin.doctor.finding import Finding, Level, luludb_command
 from luludb.admin.doctor.situation import (
+    Awaited,
     NotListening,
     NotUnderstood,
     Serving,
@@ -43,13 +44,16 @@ def check_daemon(situation: Situation) -> Iterator[Finding]:
                 f"{reason}: it is of another version than what is installed, and clients fail",
                 luludb_command(situation.home, "restart"),
             )
+        case Awaited():
+            yield _awaited(situation)
         case NotListening() if situation.lock_pids:
             yield Finding(
                 Level.PROBLEM,
                 "daemon",
                 f"{_processes(situation)} serves this home, but its socket is gone: no client"
                 " reaches it. Something removed it, or it is stopping",
-                luludb_command(situation.home, "restart"),
+                # It cannot be asked to stop any more; a start waits for its end.
+                f"kill {situation.lock_pids[0]} && {luludb_command(situation.home, 'start')}",
             )
         case NotListening():
             yield Finding(
@@ -178,6 +182,34 @@ def _silent(situation: Situation, reason: str) -> Finding:
         "daemon",
         f"{reason}: it is stuck, in the disk or in itself. What was acknowledged survives its end",
         end,
+    )
+
+
+def _awaited(situation: Situation) -> Finding:
+    """Systemd listens, and the service's daemon does not run."""
+    home = situation.home
+    if situation.lock_pids:
+        pid = situation.lock_pids[0]
+        again = (luludb_command(home, "service", "stop"), luludb_command(home, "service", "start"))
+        return Finding(
+            Level.PROBLEM,
+            "daemon",
+            f"{_processes(situation)} holds {home.lock}, and systemd listens at the sockets for the"
+            " service's daemon, which cannot start beside it: no client is answered. End it, and"
+            " have systemd make the sockets anew",
+            # What it takes with it are the sockets of systemd, if they lie in the place of its own.
+            " && ".join((f"kill {pid}", f"tail --pid={pid} -f /dev/null", *again)),
+        )
+    if situation.discovery is None:
+        return Finding(
+            Level.WARNING,
+            "daemon",
+            f"no daemon runs. Systemd listens and would start one, but {home.discovery}, by which"
+            " clients find it, is not there: writes wait and then fail; reads work",
+            luludb_command(home, "service", "start"),
+        )
+    return Finding(
+        Level.OK, "daemon", "none runs; systemd listens, and starts one with the next client"
     )
 
 

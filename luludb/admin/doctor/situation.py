@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from luludb.admin.doctor.units import Unit, unit_of
 from luludb.errors import DaemonUnavailable, LuludbError
 from luludb.home import Discovery, Home, read_discovery
 from luludb.limits import DOCTOR_ANSWER_S_MAX
@@ -50,7 +51,12 @@ class Nobody:
     """There is no `daemon.json`."""
 
 
-Answer = Serving | Silent | NotUnderstood | NotListening | Nobody
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """Systemd listens for the daemon, and would start one to have it answer. It was not asked."""
+
+
+Answer = Serving | Silent | NotUnderstood | NotListening | Nobody | Awaited
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class Situation:
         settings: those that a daemon would start with; the defaults stand for wrong ones.
         settings_problems: what is wrong with them.
         lock_pids: who holds the home's lock; empty also where the system does not tell.
+        unit: the systemd unit that serves the home, if there is one.
     """
 
     home: Home
@@ -71,6 +78,7 @@ class Situation:
     discovery: Discovery | None
     answer: Answer
     lock_pids: tuple[int, ...]
+    unit: Unit | None
 
     @property
     def quoted_database(self) -> str:
@@ -90,6 +98,7 @@ def look_at(home: Home, *, timeout_s: float, env: Mapping[str, str] = os.environ
     values = {each.name: each.value for each in explained if each.problem is None}
     discovery = read_discovery(home)
     lock_pids = tuple(flock_holders(home.lock))
+    unit = unit_of(home, env)
     return Situation(
         home=home,
         env=env,
@@ -97,9 +106,22 @@ def look_at(home: Home, *, timeout_s: float, env: Mapping[str, str] = os.environ
         explained=tuple(explained),
         settings_problems=tuple(problems),
         discovery=discovery,
-        answer=Nobody() if discovery is None else _ask(home, lock_pids, timeout_s),
+        answer=_answer(home, discovery, unit, lock_pids, timeout_s),
         lock_pids=lock_pids,
+        unit=unit,
     )
+
+
+def _answer(
+    home: Home,
+    discovery: Discovery | None,
+    unit: Unit | None,
+    lock_pids: Sequence[int],
+    timeout_s: float,
+) -> Answer:
+    if unit is not None and unit.awaits_a_client:
+        return Awaited()
+    return Nobody() if discovery is None else _ask(home, lock_pids, timeout_s)
 
 
 def _ask(home: Home, lock_pids: Sequence[int], timeout_s: float) -> Answer:
