@@ -11,7 +11,7 @@ import time
 import tty
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -89,6 +89,7 @@ def _show_live(target: Target, watching: Watching) -> None:
         _ended_by_sigterm(),
         _keys() as keys,
         Live(console=console, screen=True, auto_refresh=False) as live,
+        _lines_end_at_the_edge(console.file),
     ):
         while True:
             # The next look comes a second after this one began, however long it takes.
@@ -131,6 +132,20 @@ def _keys() -> Iterator[int | None]:
         yield descriptor
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _lines_end_at_the_edge(terminal: IO[str]) -> Iterator[None]:
+    """Let no line go on in the next one.
+
+    Terminals differ in how wide some emoji are, and a line that is too long by a column must not
+    move those below it.
+    """
+    terminal.write("\x1b[?7l")
+    try:
+        yield
+    finally:
+        terminal.write("\x1b[?7h")
 
 
 @contextmanager

@@ -201,6 +201,21 @@ def test_top_goes_on_across_a_restart_and_every_size_and_restores_the_terminal(
 
 
 @tmux
+def test_names_of_emoji_do_not_push_the_title_of_top_off_the_screen(luludb_daemon, terminal):
+    name = "👍🏽🇩🇪❤️" * 20  # whose width rich and tmux do not agree on
+    with Client(luludb_daemon.home) as client:
+        terminal.type(f"'{sys.executable}' -m luludb top --home '{luludb_daemon.home}'", "Enter")
+        terminal.wait_for("commands/s", f"pid {luludb_daemon.pid},")
+        for _ in range(10):
+            session = client.create_session(name, "/")
+            client.append_message(session.id, "user", "")
+
+        screen = terminal.wait_for("BUSIEST SESSIONS", "👍", "q or Ctrl-C ends")
+
+    assert f"pid {luludb_daemon.pid}," in screen
+
+
+@tmux
 def test_an_interrupt_ends_top_with_130_and_no_traceback(terminal, tmp_path):
     terminal.type(f"'{sys.executable}' -m luludb top --home '{tmp_path}'; echo ended $?", "Enter")
     terminal.wait_for("no daemon answers")
