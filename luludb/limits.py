@@ -109,6 +109,8 @@ WATCH_SETTLE_S: Final = 0.01  # in which a daemon that is not busy takes in a su
 WATCH_FAILING_S_MAX: Final = 10.0  # of looks that fail, before the watcher raises why
 WATCH_PAGE_ROWS_MAX: Final = 1000  # a row has two ids at the most, and so 1.2 KB
 WATCH_SCANNED_CHANGES_MAX: Final = 10_000  # of all sessions, that one look passes over
+ASYNC_READ_THREADS_MAX: Final = 4  # threads of an AsyncClient
+ASYNC_WATCH_READ_S_MAX: Final = 0.25  # for which `AsyncClient.watch` holds its event loop
 
 # What the command line shows.
 CHANGES_SHOWN: Final = 10  # by `tail`, of those that are there

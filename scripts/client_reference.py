@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import luludb_client
 from luludb_client import testing
-from luludb_client.batch import Batch
+from luludb_client.async_watcher import AsyncWatch
+from luludb_client.batch import Transaction
 from luludb_client.watcher import Watch
 
 FILE: Final = Path(__file__).resolve().parent.parent / "docs" / "client.md"
@@ -22,9 +23,9 @@ INTRODUCTION: Final = """# The Python client
 
 Made by `python -m scripts.client_reference` from the docstrings; change those, not this file.
 
-`from luludb_client import Client`. Reads open the file and need no daemon. Writes go to the daemon
-and return when they are kept. No call waits longer than the client's `timeout_s`; a restart of the
-daemon in the middle of one costs time and nothing else.
+`from luludb_client import Client, AsyncClient`. Reads open the file and need no daemon. Writes go
+to the daemon and return when they are kept. No call waits longer than the client's `timeout_s`; a
+restart of the daemon in the middle of one costs time and nothing else.
 
 ## Which error means what
 
@@ -45,20 +46,20 @@ FOR_TESTS: Final = """`from luludb_client.testing import running_daemon`; pytest
 `luludb_daemon`, which yields the same.
 """
 WIDTH: Final = 100
-_SHOWN_SPECIALS: Final = ("__next__",)
+_SHOWN_SPECIALS: Final = ("__next__", "__anext__")
 
 
 def make_reference() -> str:
     """The file's text."""
     public = [getattr(luludb_client, name) for name in luludb_client.__all__]
-    clients = [each for each in public if each.__name__.endswith("Client")]
+    clients = [luludb_client.Client, luludb_client.AsyncClient]
     rows: list[Any] = [each for each in public if is_dataclass(each)]
     errors = [each for each in public if issubclass(each, Exception)]
     parts = [INTRODUCTION]
     for client in clients:
         parts += _class(client)
     parts += ["## What they return\n", *(part for row in rows for part in _row(row))]
-    for each in (Batch, Watch):
+    for each in (Transaction, Watch, AsyncWatch):
         parts += _class(each, with_init=False)
     parts += ["## Errors\n", "| error | code | |\n|---|---|---|\n" + "".join(map(_error, errors))]
     parts += [
@@ -87,7 +88,8 @@ def _class(found: type, *, with_init: bool = True) -> Iterator[str]:
 
 def _function(found: Callable[..., Any], name: str) -> Iterator[str]:
     yield f"### {name}\n"
-    yield f"```text\n{_signature(name, found)}\n```\n"
+    kind = "async " if inspect.iscoroutinefunction(found) else ""
+    yield f"```text\n{kind}{_signature(name, found)}\n```\n"
     yield _markdown(found.__doc__)
 
 

@@ -67,23 +67,31 @@ def test_every_command_that_uses_luludb_runs_in_the_order_shown(tmp_path: Path) 
     assert (tmp_path / "sessions.jsonl.gz").is_file()
 
 
-def test_the_python_example_does_what_it_says(luludb_daemon: Daemon) -> None:
-    (example,) = blocks("python")
-
+def run_python(example: str, home: Path) -> list[str]:
+    """The lines that an example prints."""
     done = subprocess.run(
         [sys.executable, "-c", example],
-        env=environment(LULUDB_HOME=str(luludb_daemon.home)),
+        env=environment(LULUDB_HOME=str(home)),
         capture_output=True,
         text=True,
         check=False,
         timeout=DEADLINE_S,
     )
-
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[:2] == [
-        "user IndexError since yesterday",
-        "assistant The list is empty.",
-    ]
+    return done.stdout.splitlines()
+
+
+def test_the_python_examples_do_what_they_say(luludb_daemon: Daemon) -> None:
+    blocking, asynchronous = blocks("python")
+
+    printed = run_python(blocking, luludb_daemon.home)
+
+    assert printed[:2] == ["user IndexError since yesterday", "assistant The list is empty."]
     with Client(luludb_daemon.home) as client:
         (session,) = client.list_sessions(status="completed")
         assert len(list(client.list_messages(session.id))) == 1002
+
+    printed = run_python(asynchronous, luludb_daemon.home)
+
+    assert printed[:10] == [f"tool line {n}" for n in range(990, 1000)]
+    assert printed[10].startswith("Change(rev=1, op='session.create'")

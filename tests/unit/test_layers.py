@@ -159,7 +159,7 @@ def test_every_bound_is_in_limits():
 def test_every_bound_has_its_unit_in_its_name():
     units = re.compile(
         r"_(BYTES|COMMANDS|CHARACTERS|MESSAGES|CONNECTIONS|FRAMES|ROWS|PAGES|CHUNKS|CLIENTS|CHANGES"
-        r"|ATTEMPTS|CONTAINERS|ELEMENTS|LINES|DEPTH|COMMITS|SESSIONS|INTEGER|MS|S|DAYS|TRIMMED|FORGOTTEN|KEPT|MEMORY|SHOWN|IDLE|LEVELS|FILES)(_|$)"
+        r"|ATTEMPTS|CONTAINERS|ELEMENTS|LINES|DEPTH|COMMITS|SESSIONS|INTEGER|MS|S|DAYS|TRIMMED|FORGOTTEN|KEPT|MEMORY|SHOWN|IDLE|LEVELS|FILES|THREADS)(_|$)"
     )
     tree = ast.parse(MODULES["luludb.limits"].read_text(encoding="utf-8"))
     names = [node.target.id for node in tree.body if isinstance(node, ast.AnnAssign)]

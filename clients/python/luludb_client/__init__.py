@@ -1,4 +1,6 @@
-"""The Python client of luludb: `from luludb_client import Client`."""
+"""The Python client of luludb: `from luludb_client import Client, AsyncClient`."""
+
+from typing import TYPE_CHECKING, Any
 
 from luludb.errors import (
     AlreadyExists,
@@ -18,8 +20,12 @@ from luludb.errors import (
 from luludb.model import Change, Message, Session
 from luludb_client.client import Client
 
+if TYPE_CHECKING:
+    from luludb_client.async_client import AsyncClient
+
 __all__ = [
     "AlreadyExists",
+    "AsyncClient",
     "Busy",
     "Change",
     "ChangesPruned",
@@ -37,3 +43,12 @@ __all__ = [
     "Session",
     "TooLarge",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # asyncio takes 20 ms to import, of which programs without it are spared.
+    if name != "AsyncClient":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from luludb_client.async_client import AsyncClient
+
+    return AsyncClient

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,23 +11,26 @@ from luludb.ids import new_id
 from luludb_client import operations
 from luludb_client.operations import Operation
 
-Send = Callable[[Operation[list[dict[str, Any]]]], list[dict[str, Any]]]
+Results = list[dict[str, Any]]
+Send = Callable[[Operation[Results]], Results]
+SendAsync = Callable[[Operation[Results]], Awaitable[Results]]
 
 
-class Batch:
-    """What `Client.transaction()` gives: commands are collected inside and sent at the end.
+class Transaction:
+    """What `transaction()` of a client gives: the writing methods, which collect commands.
+
+    They belong inside its `with`, or its `async with`; the commands are sent at the end of that.
 
     Attributes:
         results: one map for each command once it is applied: `{rev, id}` for create and append,
             `{rev}` for the others, and `deleted_messages` too for a deleted session.
     """
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self) -> None:
         self._commands: list[tuple[str, dict[str, Any]]] = []
         self._is_open = False
         self._is_over = False
-        self.results: list[dict[str, Any]] = []
+        self.results: Results = []
 
     def create_session(
         self, name: str, working_dir: str, *, id: str | None = None, status: str = "created"
@@ -79,22 +82,14 @@ class Batch:
         """Delete a message."""
         self._add(*operations.delete_message(id))
 
-    def __enter__(self) -> Self:
+    def _open(self) -> None:
         if self._is_open or self._is_over:
             raise LuludbError("this transaction was used before; begin a new one", code="closed")
         self._is_open = True
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _close(self) -> None:
         self._is_open = False
         self._is_over = True
-        if kind is None and self._commands:
-            self.results = self._send(operations.transaction(self._commands))
 
     def _add(self, op: str, args: dict[str, Any], _: object = None) -> str:
         if not self._is_open:
@@ -105,3 +100,47 @@ class Batch:
         operations.check_transaction_length(len(commands) + 1)
         commands.append((op, args))
         return str(args["id"])
+
+
+class Batch(Transaction):
+    """A transaction of `Client`."""
+
+    def __init__(self, send: Send) -> None:
+        super().__init__()
+        self._send = send
+
+    def __enter__(self) -> Self:
+        self._open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._close()
+        if kind is None and self._commands:
+            self.results = self._send(operations.transaction(self._commands))
+
+
+class AsyncBatch(Transaction):
+    """A transaction of `AsyncClient`."""
+
+    def __init__(self, send: SendAsync) -> None:
+        super().__init__()
+        self._send = send
+
+    async def __aenter__(self) -> Self:
+        self._open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._close()
+        if kind is None and self._commands:
+            self.results = await self._send(operations.transaction(self._commands))

@@ -14,6 +14,7 @@ from typing import Any
 
 from luludb.errors import LuludbError
 from luludb.limits import (
+    CLIENT_BYTES_MAX,
     CLIENT_FRAME_BYTES_MAX,
     COLLECTED_COMMANDS_MIN,
     ENDING_MARGIN_S_MAX,
@@ -132,6 +133,12 @@ class Line:
         for seq in self.open:
             return seq - 1
         return self.last_seq
+
+    def has_room(self, command: Command) -> bool:
+        """Whether one more may be put in line by who does not wait for its outcome."""
+        return len(self.open) + len(self.unsent) < WINDOW_COMMANDS_MAX and (
+            self.bytes + len(command.content) <= CLIENT_BYTES_MAX or not self.bytes
+        )
 
     def add(self, command: Command) -> None:
         """Put a new command at the end."""

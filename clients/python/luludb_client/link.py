@@ -20,10 +20,8 @@ from typing import Any
 from luludb.errors import LuludbError
 from luludb.home import Home
 from luludb.limits import (
-    CLIENT_BYTES_MAX,
     POLL_S_MAX,
     RECEIVE_BYTES_MAX,
-    WINDOW_COMMANDS_MAX,
 )
 from luludb_client.alone import Alone
 from luludb_client.channel import Channel
@@ -298,11 +296,7 @@ class Link:
             raise closed_error()
 
     def _has_room(self, command: Command) -> bool:
-        line = self._line
-        return (
-            len(line.open) + len(line.unsent) < WINDOW_COMMANDS_MAX
-            and (line.bytes + len(command.content) <= CLIENT_BYTES_MAX or not line.bytes)
-        ) or (self._is_closed or self._core.fatal is not None)
+        return self._line.has_room(command) or self._is_closed or self._core.fatal is not None
 
     def _is_flushed(self) -> bool:
         if self._is_closed:

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -109,7 +110,14 @@ class Replica:
     def list_messages(
         self, session_id: str, *, after: str | None, limit: int | None, last: int | None
     ) -> Iterator[Message]:
-        """A session's messages in append order, read page by page as they are asked for.
+        """The messages of `pages_of_messages`, one by one."""
+        pages = self.pages_of_messages(session_id, after=after, limit=limit, last=last)
+        return chain.from_iterable(pages)
+
+    def pages_of_messages(
+        self, session_id: str, *, after: str | None, limit: int | None, last: int | None
+    ) -> Iterator[list[Message]]:
+        """A session's messages in append order, by pages, each read when it is asked for.
 
         Raises:
             NotFound: `after` is not a message of this session.
@@ -196,15 +204,16 @@ class Replica:
         while self._idle:
             self._idle.pop()[1].close()
 
-    def _pages(self, session_id: str, place: int | None, limit: int | None) -> Iterator[Message]:
+    def _pages(
+        self, session_id: str, place: int | None, limit: int | None
+    ) -> Iterator[list[Message]]:
         left = limit
         while left is None or left > 0:
             rows_max = READ_PAGE_ROWS_MAX if left is None else min(left, READ_PAGE_ROWS_MAX)
             page = self._read(_page_reader(session_id, place, rows_max))
-            for _, message in page:
-                yield message
             if not page:
                 return
+            yield [message for _, message in page]
             place = page[-1][0]
             if left is not None:
                 left -= len(page)

@@ -51,7 +51,7 @@ class Watch(Iterator[Change]):
         self._ringing = threading.RLock()  # while the bell is made, rung or closed
         self._runner: int | None = None
         if feed.rev is None:
-            self._find_end()
+            find_end(feed, self._replica)
 
     def __next__(self) -> Change:
         """The next change; waits for it.
@@ -129,16 +129,6 @@ class Watch(Iterator[Change]):
         else:
             self._changes.extend(feed.take(look, now_s))
 
-    def _find_end(self) -> None:
-        """Let the feed begin behind the last change there is now."""
-        try:
-            look = self._replica.look(None, self._feed.session_id)
-        except DaemonUnavailable as error:
-            self._feed.failed(error, 0.0)
-        else:
-            self._feed.take(look, 0.0)
-        self._feed.due_s = 0.0
-
     def _watched(self, descriptor: int | None) -> select.poll:
         """The poll object for the bell and for `descriptor`."""
         if descriptor != self._polled:
@@ -185,3 +175,18 @@ class Watch(Iterator[Change]):
         self._poll = select.poll()
         self._polled = None
         self._pid = os.getpid()
+
+
+def find_end(feed: Feed, replica: Replica) -> None:
+    """Let `feed` begin behind the last change there is now; it is due at once.
+
+    Raises:
+        LuludbError: the file cannot be read.
+    """
+    try:
+        look = replica.look(None, feed.session_id)
+    except DaemonUnavailable as error:
+        feed.failed(error, 0.0)
+    else:
+        feed.take(look, 0.0)
+    feed.due_s = 0.0

@@ -1,0 +1,151 @@
+"""The asynchronous iterator over changes: it waits on the doorbell and looks into the file.
+
+The loop looks at the doorbell only while a task is in `__anext__`, so that nothing refers to a
+watch that was dropped, and none of it is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+
+from luludb.errors import LuludbError
+from luludb.home import Home
+from luludb.limits import ASYNC_WATCH_READ_S_MAX
+from luludb.model import Change
+from luludb_client.doorbell import Doorbell
+from luludb_client.feed import Feed
+from luludb_client.offload import Offload
+from luludb_client.replica import Replica
+from luludb_client.watcher import find_end
+
+
+class AsyncWatch(AsyncIterator[Change]):
+    """Changes in order and without gaps, as they are committed. Ends when it is closed.
+
+    A task that is cancelled while it waits loses no change: the next `anext` goes on there.
+
+    Args:
+        home: whose changes.
+        feed: where to begin; where that is the end of the feed, it is read here and now, on the
+            caller's thread, because what comes after the call belongs to the watch.
+        timeout_s: no later read waits longer for a lock.
+        offload: where the later reads are made.
+    """
+
+    def __init__(self, home: Home, feed: Feed, timeout_s: float, offload: Offload) -> None:
+        self._replica = Replica(home, timeout_s)
+        self._feed = feed
+        self._offload = offload
+        self._doorbell = Doorbell(home, feed)
+        self._changes: deque[Change] = deque()
+        self._waiting: asyncio.Future[bool] | None = None  # of the task that is in `__anext__`
+        self._is_entered = False
+        self._is_closed = False
+        self._pid = os.getpid()
+        if feed.rev is None:
+            # On the loop's own thread, which must not stand still for long.
+            replica = Replica(home, min(timeout_s, ASYNC_WATCH_READ_S_MAX))
+            with contextlib.closing(replica):
+                find_end(feed, replica)
+
+    async def __anext__(self) -> Change:
+        """The next change; waits for it.
+
+        Raises:
+            StopAsyncIteration: it was closed.
+            ChangesPruned: the changes behind the last one are no longer kept.
+            DataLoss: the database is another one, or lacks changes that were there before.
+            LuludbError: the file cannot be read, and that did not pass; or another task is in it.
+        """
+        if self._is_entered:
+            raise LuludbError("another task waits for this watch's next change", code="in_use")
+        self._is_entered = True
+        try:
+            while not self._changes:
+                if self._is_closed:
+                    raise StopAsyncIteration
+                await self._step()
+            return self._changes.popleft()
+        except LuludbError:
+            self.close()
+            raise
+        finally:
+            self._is_entered = False
+
+    def close(self) -> None:
+        """End the iteration, in whichever task, and close its descriptors."""
+        self._is_closed = True
+        self._changes.clear()
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(False)  # that task takes the descriptor from the loop first
+        else:
+            self._give_back()
+
+    async def aclose(self) -> None:
+        """The same as `close`, for `contextlib.aclosing`."""
+        self.close()
+
+    def __del__(self) -> None:
+        self._give_back()
+
+    # Inside __anext__.
+
+    async def _step(self) -> None:
+        """Wait until something is due, and do it."""
+        doorbell, feed = self._doorbell, self._feed
+        if self._pid != os.getpid():  # this process's own connection, after a fork
+            doorbell.close()
+            self._pid = os.getpid()
+        now_s = time.monotonic()
+        doorbell.advance(now_s)
+        wait_s = min(feed.due_s, doorbell.wakeup_s()) - now_s
+        if wait_s > 0:
+            await self._wait(wait_s)
+        now_s = time.monotonic()
+        if self._is_closed:
+            self._give_back()
+        elif now_s >= feed.due_s:
+            await self._look(now_s)
+
+    async def _wait(self, wait_s: float) -> None:
+        """Wait for the doorbell, for `wait_s` at most."""
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[bool] = loop.create_future()
+        descriptor = self._doorbell.descriptor
+        self._waiting = waiting
+        timer = loop.call_later(wait_s, _end, waiting, False)
+        if descriptor is not None:
+            loop.add_reader(descriptor, _end, waiting, True)
+        try:
+            rings = await waiting
+        finally:
+            self._waiting = None
+            timer.cancel()
+            if descriptor is not None:  # before anything may close it
+                loop.remove_reader(descriptor)
+        if rings:
+            self._doorbell.receive(time.monotonic())
+
+    async def _look(self, now_s: float) -> None:
+        feed = self._feed
+        rev = feed.rev
+        try:
+            look = await self._offload.run(lambda: self._replica.look(rev, feed.session_id))
+        except LuludbError as error:
+            feed.failed(error, now_s)
+        else:
+            self._changes.extend(feed.take(look, now_s))
+
+    def _give_back(self) -> None:
+        self._doorbell.close()
+        self._replica.close()
+
+
+def _end(waiting: asyncio.Future[bool], rings: bool) -> None:
+    if not waiting.done():
+        waiting.set_result(rings)
