@@ -176,7 +176,7 @@ class Audience:
                 self._go_on(watcher, watcher.stop, self._missed_by(watcher, watcher.stop))
 
     def wait_until_caught_up(self) -> None:
-        """Wait until each was given the last change that there is for it.
+        """Wait until each watches and was given the last change that there is for it.
 
         Raises:
             WatcherFailed: one ended, or did not get there in time.
@@ -184,7 +184,7 @@ class Audience:
         until_s = time.monotonic() + CATCH_UP_S_MAX
         for watcher in self.watchers:
             wanted = self._revs_of(watcher.order.session_id)[1]
-            while watcher.last_given() < wanted:
+            while watcher.last_given() < wanted or not watcher.is_watching():
                 watcher.check_is_there()
                 if time.monotonic() >= until_s:
                     raise WatcherFailed(

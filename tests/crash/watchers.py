@@ -14,6 +14,7 @@ wall clock, as the feed's own are:
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -25,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from luludb_client import Change, Client
+from luludb_client import AsyncClient, Change, Client
 from tests.databases import reading
 
 READ_S_MAX = 30.0
@@ -51,15 +52,15 @@ class Role(NamedTuple):
 
 ROLES = (
     Role("blocking", True, OLDEST),
-    Role("blocking", False, A_REV),
-    Role("blocking", True, NOW),
+    Role("asyncio", False, A_REV),
+    Role("asyncio", True, NOW),
     Role("blocking", False, OLDEST),
-    Role("blocking", True, OLDEST),
+    Role("asyncio", True, OLDEST),
     Role("blocking", False, NOW),
     Role("blocking", True, A_REV),
-    Role("blocking", False, OLDEST),
+    Role("asyncio", False, OLDEST),
 )
-"""Eight, of which half are of all sessions, and half begin with the oldest change."""
+"""Eight; half are of all sessions, half begin with the oldest change, half are of each kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +177,19 @@ def _watch_blocking(order: Order, notes: _NoteWriter) -> None:
             notes.given(change)
 
 
-KINDS: dict[str, Callable[[Order, _NoteWriter], None]] = {"blocking": _watch_blocking}
+async def _watch_asyncio(order: Order, notes: _NoteWriter) -> None:
+    async with AsyncClient(order.home) as client:
+        before_rev = notes.place()
+        changes = client.watch(order.session_id, after_rev=notes.after_rev)
+        notes.begun(before_rev)
+        async for change in changes:
+            notes.given(change)
+
+
+KINDS: dict[str, Callable[[Order, _NoteWriter], None]] = {
+    "blocking": _watch_blocking,
+    "asyncio": lambda order, notes: asyncio.run(_watch_asyncio(order, notes)),
+}
 
 
 def main() -> None:
