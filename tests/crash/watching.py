@@ -109,7 +109,7 @@ def watch_under_kills(
         happening.plan(kills=kills, stops=stops, deaths=deaths)
         journals = run_crowd(assignments, happening.tick)
         happening.finish()
-        audience.wait_until_caught_up()
+        late = audience.wait_until_caught_up()
         notes = audience.end()
         daemon.stop()
         # What is checked is what a daemon that has stopped left behind.
@@ -117,7 +117,7 @@ def watch_under_kills(
         verdict = verify(database, journals)
         rows: list[Row] = query(database, ROWS)
         at_s = {rev: datetime.fromisoformat(at).timestamp() for rev, at in query(database, TIMES)}
-        findings = [] if verdict.is_good else [f"writers: {verdict}"]
+        findings = late if verdict.is_good else [*late, f"writers: {verdict}"]
         findings += deviations_of_feed(database, rows, changes)
         for number, (watcher, own) in enumerate(zip(audience.watchers, notes, strict=True)):
             found = deviations(own, watcher.order.session_id, rows)
