@@ -27,7 +27,7 @@ from tests.crash.watchers import (
     read_rows,
 )
 
-CATCH_UP_S_MAX = 120.0
+CATCH_UP_S_MAX = 60.0
 LOOK_PAUSE_S = 0.1
 SAID_CHARACTERS_MAX = 2000
 TAIL_BYTES = 4096
