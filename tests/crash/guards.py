@@ -326,6 +326,22 @@ GUARDS = (
         "tests/crash/test_restore_power.py"
         "::test_a_loss_of_power_leaves_the_old_database_or_the_new_one",
     ),
+    Guard(
+        "a watcher goes on behind what it was given",
+        "clients/python/luludb_client/feed.py",
+        "        self.rev = look.through_rev\n",
+        "        self.rev = self.rev or 0\n",
+        "tests/crash/test_watching.py"
+        "::test_every_watcher_is_given_every_change_once_and_in_order_while_the_daemon_is_killed",
+    ),
+    Guard(
+        "a change is found though nothing rang",
+        "clients/python/luludb_client/feed.py",
+        "self.due_s = min(now_s + WATCH_LOOK_S, self._settled_s)",
+        "self.due_s = min(now_s + 3600, self._settled_s)",
+        "tests/system/test_watch.py"
+        "::test_where_nothing_rings_a_change_is_found_by_the_next_look_a_second_later",
+    ),
 )
 
 

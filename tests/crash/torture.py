@@ -125,6 +125,26 @@ def prune(count: int | None, seconds: float | None, seed: int) -> None:
     require(not found.findings)
 
 
+def watch(count: int | None, seconds: float | None, seed: int) -> None:
+    """8 watchers of --count changes (100,000) by 16 writers, ten kills; then stopped as well."""
+    del seconds
+    from tests.crash.watching import watch_under_kills
+
+    for stops, deaths in ((0, 0), (24, 8)):
+        found = watch_under_kills(
+            count or 100_000,
+            writers=16,
+            watchers=8,
+            kills=10,
+            stops=stops,
+            deaths=deaths,
+            seed=seed,
+            tell=progress(),
+        )
+        say(f"watch: {found}")
+        require(not found.findings)
+
+
 def guards(count: int | None, seconds: float | None, seed: int) -> None:
     """Each guard is taken out of a copy of the program, and its test must turn red."""
     del seconds, seed
@@ -146,6 +166,7 @@ KINDS: dict[str, Callable[[int | None, float | None, int], None]] = {
     "syscalls": syscalls,
     "backup": backup,
     "prune": prune,
+    "watch": watch,
     "guards": guards,
 }
 

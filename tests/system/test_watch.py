@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import queue
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -282,6 +284,97 @@ def test_while_nothing_happens_it_looks_once_a_second(client: Client, looks: lis
     assert 6 <= len(looks) <= 3 + looks[-1] - looks[0]
 
 
+def test_without_a_daemon_it_looks_once_a_second_at_most(
+    daemon: Daemon, looks: list[float]
+) -> None:
+    with Client(daemon.home) as client:
+        create(client, "s")
+        watching = Watching(client.watch(after_rev=0))
+        watching.revs_through(1)
+        daemon.kill()
+        before = len(looks)
+        deadline_s = time.monotonic() + DEADLINE_S
+        while len(looks) < before + 3 and time.monotonic() < deadline_s:
+            watching.thread.join(0.1)
+
+        client.close()
+        assert watching.ended() is None
+    made = looks[before:]
+    assert 3 <= len(made) <= 2 + made[-1] - made[0]
+
+
+def test_while_nothing_happens_it_wakes_up_for_nothing_but_a_look(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    with Client(daemon.home) as client, contextlib.ExitStack() as stack:
+        create(client, "s")
+        watcher = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-c", WATCHER, str(daemon.home), "", "2"],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        stack.callback(watcher.kill)
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == "1\n"
+        tracer = stack.enter_context(
+            subprocess.Popen(["strace", "-f", "-qq", "-ttt", "-o", trace, "-p", str(watcher.pid)])
+        )
+        stack.callback(tracer.kill)
+        deadline_s = time.monotonic() + DEADLINE_S
+        while len(waits := waits_in(trace)) < 3:
+            assert time.monotonic() < deadline_s, "it does not wait"
+            time.sleep(0.1)
+
+    # The one that it was in is not among them; the look after the connection may be.
+    assert len(waits) <= 2 + waits[-1] - waits[0]
+
+
+def waits_in(trace: Path) -> list[float]:
+    """When a traced process came to wait."""
+    if not trace.exists():
+        return []
+    lines = trace.read_text().splitlines()
+    return [float(line.split()[1]) for line in lines if " poll(" in line or " ppoll(" in line]
+
+
+@contextlib.contextmanager
+def silent_doorbell(home: Path, path: Path) -> Iterator[None]:
+    """Lead whoever connects from now on to a socket that never says anything."""
+    discovery = home / "run" / "daemon.json"
+    told = json.loads(discovery.read_text())
+    aside = path.with_suffix(".json")
+    aside.write_text(json.dumps({**told, "changes": f"ipc://{path}"}))
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        aside.replace(discovery)
+        yield
+
+
+@pytest.mark.parametrize("session_id", [None, "s"])
+def test_where_nothing_rings_a_change_is_found_by_the_next_look_a_second_later(
+    daemon: Daemon, tmp_path: Path, looks: list[float], session_id: str | None
+) -> None:
+    waited_s = []
+    with silent_doorbell(daemon.home, tmp_path / "silent.sock"), Client(daemon.home) as client:
+        create(client, "s")
+        watching = Watching(client.watch(session_id, after_rev=0))
+        watching.revs_through(1)
+        for rev in (2, 3):
+            append(client, "s")
+            committed_s = time.monotonic()
+            assert watching.revs_through(rev) == [rev]
+            waited_s.append(time.monotonic() - committed_s)
+            assert sum(look_s > committed_s for look_s in looks) <= 1
+
+        client.close()
+        assert watching.ended() is None
+    assert min(waited_s) < 1.5 * feed.WATCH_LOOK_S
+
+
 @pytest.mark.usefixtures("notices_alone")
 @pytest.mark.parametrize("session_id", [None, "s"])
 def test_a_notice_makes_it_look(client: Client, session_id: str | None) -> None:
@@ -465,6 +558,43 @@ def test_changes_that_are_no_longer_kept_are_told(tmp_path: Path) -> None:
                 next(watch)
         assert next(client.watch(after_rev=0)).rev > 40
         assert revs(client.watch(after_rev=48), 2) == [49, 50]
+
+
+@pytest.mark.parametrize("session_id", [None, "s"])
+def test_one_that_fell_behind_watches_anew_then_reads_what_is_there_and_misses_nothing(
+    tmp_path: Path, session_id: str | None
+) -> None:
+    with (
+        running_daemon(tmp_path / "home", env={"LULUDB_CHANGES_KEPT_MAX": "20"}) as daemon,
+        Client(daemon.home) as client,
+    ):
+        create(client, "s")
+        watch = client.watch(session_id, after_rev=0)
+        assert next(watch).rev == 1
+        append(client, "s", 49)
+        first = client.append_message("s", "user", "first")
+        with pytest.raises(ChangesPruned, match="Begin a new watch, then read"):
+            next(watch)
+
+        watch = client.watch(session_id)
+        append(client, "s")
+        known = contents(client)
+        client.update_message(first.id, "second")
+        append(client, "s")
+        for change in watch:
+            assert change.message_id is not None
+            message = client.get_message(change.message_id)
+            assert message is not None
+            known[message.id] = message.content
+            if change.rev == last_rev(daemon.home):
+                break
+
+        assert change.rev == 54
+        assert known == contents(client)
+
+
+def contents(client: Client) -> dict[str, str]:
+    return {message.id: message.content for message in client.list_messages("s")}
 
 
 @contextlib.contextmanager

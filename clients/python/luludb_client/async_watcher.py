@@ -66,11 +66,11 @@ class AsyncWatch(AsyncIterator[Change]):
             raise LuludbError("another task waits for this watch's next change", code="in_use")
         self._is_entered = True
         try:
-            while not self._changes:
-                if self._is_closed:
-                    raise StopAsyncIteration
+            while not self._is_closed:  # a look that was under way at its end may bring changes
+                if self._changes:
+                    return self._changes.popleft()
                 await self._step()
-            return self._changes.popleft()
+            raise StopAsyncIteration
         except LuludbError:
             self.close()
             raise
@@ -81,10 +81,10 @@ class AsyncWatch(AsyncIterator[Change]):
         """End the iteration, in whichever task, and close its descriptors."""
         self._is_closed = True
         self._changes.clear()
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(False)  # that task takes the descriptor from the loop first
-        else:
+        if self._waiting is None:
             self._give_back()
+        else:  # that task takes the descriptor from the loop first, and gives it back
+            _end(self._waiting, False)
 
     async def aclose(self) -> None:
         """The same as `close`, for `contextlib.aclosing`."""
@@ -107,9 +107,7 @@ class AsyncWatch(AsyncIterator[Change]):
         if wait_s > 0:
             await self._wait(wait_s)
         now_s = time.monotonic()
-        if self._is_closed:
-            self._give_back()
-        elif now_s >= feed.due_s:
+        if now_s >= feed.due_s and not self._is_closed:
             await self._look(now_s)
 
     async def _wait(self, wait_s: float) -> None:
@@ -128,6 +126,8 @@ class AsyncWatch(AsyncIterator[Change]):
             timer.cancel()
             if descriptor is not None:  # before anything may close it
                 loop.remove_reader(descriptor)
+            if self._is_closed:
+                self._give_back()
         if rings:
             self._doorbell.receive(time.monotonic())
 

@@ -114,7 +114,8 @@ class Feed:
 
     def _judge(self, look: Look) -> None:
         database_id, first_rev, last_rev = look.marks
-        advice = "Read what is there and watch anew"
+        # In this order: what is committed between the two is told by the watch.
+        advice = "Begin a new watch, then read what is there"
         if self._database_id not in (None, database_id):
             raise DataLoss(
                 f"database is {database_id} and was {self._database_id}: a backup was restored,"
