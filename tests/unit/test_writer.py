@@ -259,6 +259,21 @@ def test_acked_is_never_taken_beyond_the_last_seq(under_test: WriterUnderTest) -
     assert statuses(replies) == [0, 0, "sequence_reused"]
 
 
+def test_a_hello_in_a_lost_batch_takes_nothing_from_what_came_before_it(
+    under_test: WriterUnderTest,
+) -> None:
+    under_test.rows("CREATE UNIQUE INDEX strange ON messages(content)")
+    peer, other = Peer(b"old"), Peer(b"other")
+    under_test.turn(peer.hello(), other.hello(), peer.session("s"), other.message("s", "taken"))
+    before = peer.message("s", "before")
+    peer.route = b"new"
+
+    replies = under_test.turn(before, peer.hello(), other.message("s", "taken"))
+
+    assert statuses(replies) == [0, 0, "internal"]
+    assert replies[1][3]["last_seq"] == 2
+
+
 def test_frames_left_behind_on_an_old_connection_change_nothing(
     under_test: WriterUnderTest,
 ) -> None:
