@@ -11,9 +11,11 @@ from luludb.tables import Connection
 _COLUMNS = "id, session_id, role, content, timestamp"
 _BYTES = "length(CAST(content AS BLOB))"  # of a text, length counts characters
 _BY_SESSION = "INDEXED BY idx_messages_session_id"
-# OR ABORT: an adopted table may say otherwise of an id that is taken.
+# OR ABORT: an adopted table may say otherwise of an id that is taken, or of other columns.
 _INSERT = f"INSERT OR ABORT INTO messages ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
-_UPDATE = "UPDATE messages SET content = ? WHERE id = ? RETURNING session_id, role, timestamp"
+_UPDATE = (
+    "UPDATE OR ABORT messages SET content = ? WHERE id = ? RETURNING session_id, role, timestamp"
+)
 _DELETE = "DELETE FROM messages WHERE id = ? RETURNING session_id"
 
 

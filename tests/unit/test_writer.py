@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from luludb.daemon import connection as connection_module
 from luludb.daemon.transaction import OpenTransaction
 from luludb.errors import ShuttingDown
 from luludb.limits import WINDOW_COMMANDS_MAX
+from tests.databases import TODAYS_SCHEMA
 from tests.unit.turns import Clock, Peer, WriterUnderTest, integrity
 
 
@@ -272,6 +274,33 @@ def test_a_hello_in_a_lost_batch_takes_nothing_from_what_came_before_it(
 
     assert statuses(replies) == [0, 0, "internal"]
     assert replies[1][3]["last_seq"] == 2
+
+
+@pytest.mark.parametrize("answer", ["REPLACE", "IGNORE", "ROLLBACK", "FAIL"])
+def test_what_another_program_wanted_of_a_taken_id_or_content_is_not_done(
+    tmp_path: Path, clock: Clock, answer: str
+) -> None:
+    """Else a session's messages would go with it, and the reply would say that all is well."""
+    with contextlib.closing(apsw.Connection(str(tmp_path / "lulu.db"))) as connection:
+        schema = TODAYS_SCHEMA.replace("PRIMARY KEY", f"PRIMARY KEY ON CONFLICT {answer}")
+        unique = f"content TEXT NOT NULL UNIQUE ON CONFLICT {answer}"
+        connection.execute(schema.replace("content TEXT NOT NULL", unique))
+    under_test = WriterUnderTest(tmp_path, clock)
+    peer = Peer()
+
+    replies = under_test.turn(
+        peer.hello(),
+        peer.session("s"),
+        peer.message("s", "one", id="m"),
+        peer.message("s", "two", id="n"),
+        peer.session("s"),
+        peer.message("s", "again", id="m"),
+        peer.next("message.update", {"id": "n", "content": "one"}),
+    )
+
+    assert statuses(replies) == [0, 0, 0, 0, "already_exists", "already_exists", "internal"]
+    assert under_test.rows("SELECT id, content FROM messages") == [("m", "one"), ("n", "two")]
+    under_test.close()
 
 
 def test_frames_left_behind_on_an_old_connection_change_nothing(
