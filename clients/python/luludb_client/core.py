@@ -12,8 +12,6 @@ from math import inf
 from typing import Any, NamedTuple
 
 from luludb.errors import (
-    ORDER_CODES,
-    PASSING_CODES,
     DaemonUnavailable,
     DataLoss,
     DiskFull,
@@ -40,15 +38,16 @@ from luludb.wire import Reply, decode_reply, encode_content, encode_pipeline, en
 from luludb_client.hello import Hello, Seen, read_hello
 from luludb_client.line import Command, Line, Outcome
 from luludb_client.outcomes import (
+    UNKEPT_CODES,
     answers_of,
     copy_of,
     good_bodies,
+    is_kept,
     outcome_unknown,
     protocol_message,
 )
 
 _HELLO = encode_content("hello", {})
-_UNKEPT_CODES = PASSING_CODES | ORDER_CODES
 
 
 class Frame(NamedTuple):
@@ -247,12 +246,12 @@ class Core:
             self._refuse_whole(flight.commands, reply.body, now_s)
             return
         if flight is not None:
-            if not all(status and body.get("code") in _UNKEPT_CODES for status, body in answers):
+            if any(is_kept(status, body) for status, body in answers):
                 self.line.overtaken(flight)
             self.line.landed(flight)
         for seq, (status, body) in enumerate(answers, reply.seq):
             command = self.line.open.get(seq)
-            if not status or body.get("code") not in _UNKEPT_CODES:
+            if is_kept(status, body):
                 self._kept(seq, body)
                 if command is not None:
                     self._finish(command, error_from_body(body) if status else body)
@@ -314,7 +313,7 @@ class Core:
         for command in commands:
             if command.seq not in self.line.open:
                 continue
-            if error.code in _UNKEPT_CODES:
+            if error.code in UNKEPT_CODES:
                 self._refused(command, error, now_s)
             else:
                 # Sending the same again would meet the same answer for ever.
