@@ -22,6 +22,7 @@ REPLY_BYTES_MAX: Final = 1024 * 1024
 PIPELINE_REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
 REFUSAL_BYTES_MAX: Final = 1024  # what a refusal takes in a pipeline's reply, at the most
 MESSAGE_EXCERPT_CHARACTERS_MAX: Final = 80  # of a value that an error message quotes
+DATABASE_ERROR_CHARACTERS_MAX: Final = 160  # of what SQLite says, that an error message quotes
 
 # What a client may have under way.
 WINDOW_COMMANDS_MAX: Final = 256

@@ -40,7 +40,8 @@ def update(connection: Connection, id: str, content: str) -> Message | None:
     if not row:
         return None
     session_id, role, timestamp = row[0]
-    return Message(id, session_id, role, content, timestamp)
+    # Another program may have written it as bytes, for which no notice can be sent.
+    return Message(id, str(session_id), role, content, timestamp)
 
 
 def delete(connection: Connection, id: str) -> str | None:

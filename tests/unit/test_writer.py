@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgpack
 import pytest
 
 from luludb.daemon import clients as clients_module
 from luludb.daemon import connection as connection_module
 from luludb.daemon.transaction import OpenTransaction
 from luludb.errors import ShuttingDown
-from luludb.limits import WINDOW_COMMANDS_MAX
+from luludb.limits import REFUSAL_BYTES_MAX, WINDOW_COMMANDS_MAX
 from tests.databases import TODAYS_SCHEMA
 from tests.unit.turns import Clock, Peer, WriterUnderTest, integrity
 
@@ -301,6 +302,43 @@ def test_what_another_program_wanted_of_a_taken_id_or_content_is_not_done(
     assert statuses(replies) == [0, 0, 0, 0, "already_exists", "already_exists", "internal"]
     assert under_test.rows("SELECT id, content FROM messages") == [("m", "one"), ("n", "two")]
     under_test.close()
+
+
+def test_what_a_trigger_says_is_quoted_within_the_bounds_of_a_reply(
+    under_test: WriterUnderTest,
+) -> None:
+    told = "🦊" * 400_000
+    under_test.rows(
+        f"CREATE TRIGGER talker BEFORE INSERT ON messages BEGIN SELECT RAISE(ABORT, '{told}'); END"
+    )
+    peer = Peer()
+    under_test.turn(peer.hello(), peer.session("s"))
+
+    alone = under_test.turn(peer.message("s", "x"))[0]
+
+    assert statuses([alone]) == ["internal"]
+    assert "🦊" in alone[3]["message"]
+    assert len(msgpack.packb(alone[3])) <= REFUSAL_BYTES_MAX
+
+
+def test_a_session_id_that_is_no_text_is_one_in_replies_and_changes(
+    under_test: WriterUnderTest,
+) -> None:
+    """The change is rung for by the session's id in UTF-8."""
+    at = "2026-01-02T03:04:05.000006+00:00"
+    under_test.rows("INSERT INTO sessions VALUES (x'00ff', 'n', 'created', '/w', ?, ?)", at, at)
+    for id in ("updated", "deleted"):
+        under_test.rows("INSERT INTO messages VALUES (?, x'00ff', 'user', '', ?)", id, at)
+    peer = Peer()
+
+    replies = under_test.turn(
+        peer.hello(),
+        peer.next("message.update", {"id": "updated", "content": "new"}),
+        peer.next("message.delete", {"id": "deleted"}),
+    )
+
+    assert statuses(replies) == [0, 0, 0]
+    assert [type(change[2]) for change in under_test.batches[0]] == [str, str]
 
 
 def test_frames_left_behind_on_an_old_connection_change_nothing(
