@@ -155,6 +155,26 @@ def test_a_client_may_be_closed_in_a_callback(daemon: Daemon, session_id: str) -
     client.close()
 
 
+def test_closing_does_not_wait_for_ever_for_a_callback(daemon: Daemon, session_id: str) -> None:
+    client = Client(daemon.home, timeout_s=0.2)
+    entered, leave = threading.Event(), threading.Event()
+
+    def call_back(_: object) -> None:
+        entered.set()
+        leave.wait(30)
+
+    append(client, session_id).add_done_callback(call_back)
+    assert entered.wait(10)
+    closer = threading.Thread(target=client.close)
+    closer.start()
+    closer.join(10)
+    is_closed = not closer.is_alive()
+    leave.set()
+    closer.join()
+
+    assert is_closed
+
+
 def test_closing_ends_calls_of_other_threads(daemon: Daemon, session_id: str) -> None:
     client = Client(daemon.home, timeout_s=0.5)
     client.get_session(session_id)

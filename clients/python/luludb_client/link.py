@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from luludb.errors import LuludbError
 from luludb.home import Home
 from luludb.limits import (
+    CALLBACKS_S_MAX,
     CLIENT_BYTES_MAX,
     POLL_S_MAX,
     RECEIVE_BYTES_MAX,
@@ -64,7 +65,7 @@ class Link:
         self._followers: dict[threading.Lock, Callable[[], object]] = {}
         self._leader: int | None = None  # the thread that polls
         self._led_until_s = inf
-        self._is_closed = False
+        self._is_closed = self._is_ended = False
         self._reader: threading.Thread | None = None
         self._finished: list[Command] = []  # with futures that the reader has to resolve
         self._resolving = 0  # commands whose futures the reader resolves now
@@ -174,17 +175,16 @@ class Link:
     def close(self, timeout_s: float) -> None:
         """Flush, end what is left, and give everything back. May be called again."""
         self._check_not_nested()
+        deadline_s = time.monotonic() + timeout_s
         with self._lock:
             try:
                 if self._leader != get_ident():  # else the call that would go on waits for this one
-                    self._wait(
-                        lambda: self._is_closed or not self._core.line.waiting,
-                        time.monotonic() + timeout_s,
-                    )
+                    self._wait(lambda: self._is_closed or not self._core.line.waiting, deadline_s)
             finally:
                 self._end()
         if self._reader is not None and self._reader is not threading.current_thread():
-            self._reader.join()
+            # It may be in a callback that takes its time.
+            self._reader.join(max(deadline_s - time.monotonic(), CALLBACKS_S_MAX))
 
     def let_go(self) -> None:
         """Close this process's copies of what a fork left to it, and send nothing.
@@ -268,11 +268,15 @@ class Link:
         finally:
             # A signal handler's exception may come while the lock is waited for, or as it was
             # taken. Without it, it would be given back in the name of the thread that holds it.
+            # The outer loop is for a second one, which comes as the inner one goes round.
             while True:
                 try:
-                    if self._lock._is_owned():  # as threading.Condition asks
-                        break
-                    self._lock.acquire()
+                    while not self._lock._is_owned():  # as threading.Condition asks
+                        try:
+                            self._lock.acquire()
+                        except BaseException as error:  # noqa: BLE001
+                            raised = error
+                    break
                 except BaseException as error:  # noqa: BLE001
                     raised = error
             if raised is not None:
@@ -295,7 +299,9 @@ class Link:
             self._leader = None
             self._channel.is_polled = False
         if self._followers and self._leader is None:
-            follower, _ = self._followers.popitem()
+            follower = next(reversed(self._followers))
+            # Without a call in between: a signal's exception must not leave it out and asleep.
+            del self._followers[follower]
             follower.release()
 
     def _hand_out(self) -> None:
@@ -351,14 +357,12 @@ class Link:
         return is_resolved or threading.current_thread() is self._reader
 
     def _end(self) -> None:
-        if self._is_closed:
+        if self._is_ended:
             return
         self._is_closed = True
         self._core.abandon_all()
-        self._hand_out()
-        for follower in self._followers:
-            follower.release()
-        self._followers.clear()
+        self._hand_out()  # which wakes all who follow, since closed is what they wait for as well
+        self._is_ended = True  # here, so that after a signal's exception it is done again
         if self._leader is not None:
             self._ring_leader()
         else:
