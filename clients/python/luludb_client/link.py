@@ -84,7 +84,9 @@ class Link:
         Raises:
             LuludbError: the daemon's refusal, or what can be said without its answer.
         """
-        self._check_not_nested()
+        if self._lock._is_owned():  # as threading.Condition asks
+            # A signal handler may come at any place, and what it finds then is not in order.
+            raise _nested_error()
         with self._lock:
             if self._is_closed:
                 raise closed_error()
@@ -138,7 +140,8 @@ class Link:
         """
         command = Command(packed, now_s, timeout_s)
         command.future = future = CommandFuture()
-        self._check_not_nested()
+        if self._lock._is_owned():
+            raise _nested_error()
         with self._lock:
             if self._reader is None or self._is_closed:
                 self._start_reader()
@@ -164,7 +167,8 @@ class Link:
 
     def flush(self, timeout_s: float) -> None:
         """Wait until every command in line has its outcome, and every future is resolved."""
-        self._check_not_nested()
+        if self._lock._is_owned():
+            raise _nested_error()
         with self._lock:
             self._check_open()
             try:
@@ -174,7 +178,8 @@ class Link:
 
     def close(self, timeout_s: float) -> None:
         """Flush, end what is left, and give everything back. May be called again."""
-        self._check_not_nested()
+        if self._lock._is_owned():
+            raise _nested_error()
         deadline_s = time.monotonic() + timeout_s
         with self._lock:
             try:
@@ -271,7 +276,7 @@ class Link:
             # The outer loop is for a second one, which comes as the inner one goes round.
             while True:
                 try:
-                    while not self._lock._is_owned():  # as threading.Condition asks
+                    while not self._lock._is_owned():
                         try:
                             self._lock.acquire()
                         except BaseException as error:  # noqa: BLE001
@@ -330,11 +335,6 @@ class Link:
             self._bell_in.send(b"\0")
 
     # State.
-
-    def _check_not_nested(self) -> None:
-        # A signal handler may come at any place, and what it finds then is not in order.
-        if self._lock._is_owned():  # as threading.Condition asks
-            raise _nested_error()
 
     def _check_open(self) -> None:
         if self._is_closed:
