@@ -227,4 +227,6 @@ def error_from_body(body: Mapping[str, Any]) -> LuludbError:
     details.pop("durability", None)
     details = {str(key): value for key, value in details.items()}
     kind = _BY_CODE.get(code)
-    return kind(message, **details) if kind else LuludbError(message, code=code, **details)
+    error = kind(message) if kind else LuludbError(message, code=code)
+    error.details = details  # not as arguments: one may be called `self`
+    return error

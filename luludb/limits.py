@@ -22,6 +22,7 @@ REPLY_BYTES_MAX: Final = 1024 * 1024
 PIPELINE_REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
 REFUSAL_BYTES_MAX: Final = 1024  # what a refusal takes in a pipeline's reply, at the most
 MESSAGE_EXCERPT_CHARACTERS_MAX: Final = 80  # of a value that an error message quotes
+DATABASE_ERROR_CHARACTERS_MAX: Final = 160  # of what SQLite says, that an error message quotes
 
 # What a client may have under way.
 WINDOW_COMMANDS_MAX: Final = 256
@@ -93,6 +94,7 @@ ALONE_MS_MAX: Final = 50  # for which a blocking call keeps other threads out
 POLL_S_MAX: Final = 3600.0  # of a client that waits for nothing in particular
 RECEIVE_BYTES_MAX: Final = 64 * 1024  # at once
 ENDING_MARGIN_S_MAX: Final = 1.0
+CALLBACKS_S_MAX: Final = 1.0  # for which `close` waits for them at the least, where they take long
 UNANSWERED_FRAMES_MAX: Final = 2  # before what waits is collected into one frame
 COLLECTED_COMMANDS_MIN: Final = 64  # that many are sent all the same
 OVERDUE_FRAMES_MAX: Final = 4  # unanswered for RESEND_S; then the connection is given up

@@ -61,7 +61,7 @@ class ClientState:
         self._kept_bytes = sum(chunk.reply_bytes for chunk in chunks)
         self._slot = 0
         self._reused = -1  # the place of the chunk whose slot it was, or -1
-        self._committed = (self.last_seq, self.acked)
+        self._committed: tuple[int, int, bytes | None] = (self.last_seq, self.acked, None)
 
     def acknowledge(self, acked: int) -> None:
         """Note that the client has every reply up to `acked`. It never goes back."""
@@ -122,7 +122,7 @@ class ClientState:
 
     def committed(self) -> None:
         """The batch is kept: what is pending is now a chunk."""
-        self._committed = (self.last_seq, self.acked)
+        self._committed = (self.last_seq, self.acked, self.connection)
         if not self.pending:
             return
         if self._reused >= 0:
@@ -135,7 +135,7 @@ class ClientState:
 
     def undone(self) -> None:
         """The batch is not kept: go back to what was committed."""
-        self.last_seq, self.acked = self._committed
+        self.last_seq, self.acked, self.connection = self._committed
         self.pending = []
         self._pending_bytes = 0
 

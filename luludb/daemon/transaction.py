@@ -30,7 +30,7 @@ from luludb.errors import (
     TooLarge,
 )
 from luludb.ids import new_id
-from luludb.limits import REPLY_BYTES_MAX
+from luludb.limits import DATABASE_ERROR_CHARACTERS_MAX, REPLY_BYTES_MAX
 from luludb.model import OK, Outcome, Session, new_tuple
 from luludb.tables import messages, schema, sessions
 from luludb.tables.changes import ChangeRow
@@ -294,7 +294,7 @@ class OpenTransaction:
                 return NotFound(f"session {session_id} does not exist")
         # A trigger or a constraint of somebody else's, which may have rolled back more than its
         # own statement.
-        raise BatchLost(LuludbError(f"the database refused it: {error}"))
+        raise _refused_by_database(error)
 
 
 def _one_by_one(appends: AppendMessages) -> list[AppendMessage]:
@@ -321,11 +321,17 @@ def storage_error(error: apsw.Error) -> BatchLost | StorageFailed:
         | apsw.RangeError
         | apsw.AuthError,
     ):
-        return BatchLost(LuludbError(f"the database refused it: {error}"))
+        return _refused_by_database(error)
     return StorageFailed(
         f"SQLite says of lulu.db: {error} (code {getattr(error, 'extendedresult', '?')});"
         " look at the disk and the system's log, then start the daemon again"
     )
+
+
+def _refused_by_database(error: apsw.Error) -> BatchLost:
+    # What a trigger or a check of somebody else's says may be of any length.
+    why = str(error)[:DATABASE_ERROR_CHARACTERS_MAX]
+    return BatchLost(LuludbError(f"the database refused it: {why}"))
 
 
 def _left_out(subject: str) -> BatchLost:

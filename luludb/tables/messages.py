@@ -11,9 +11,11 @@ from luludb.tables import Connection
 _COLUMNS = "id, session_id, role, content, timestamp"
 _BYTES = "length(CAST(content AS BLOB))"  # of a text, length counts characters
 _BY_SESSION = "INDEXED BY idx_messages_session_id"
-# OR ABORT: an adopted table may say otherwise of an id that is taken.
+# OR ABORT: an adopted table may say otherwise of an id that is taken, or of other columns.
 _INSERT = f"INSERT OR ABORT INTO messages ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
-_UPDATE = "UPDATE messages SET content = ? WHERE id = ? RETURNING session_id, role, timestamp"
+_UPDATE = (
+    "UPDATE OR ABORT messages SET content = ? WHERE id = ? RETURNING session_id, role, timestamp"
+)
 _DELETE = "DELETE FROM messages WHERE id = ? RETURNING session_id"
 
 
@@ -38,7 +40,8 @@ def update(connection: Connection, id: str, content: str) -> Message | None:
     if not row:
         return None
     session_id, role, timestamp = row[0]
-    return Message(id, session_id, role, content, timestamp)
+    # Another program may have written it as bytes, for which no notice can be sent.
+    return Message(id, str(session_id), role, content, timestamp)
 
 
 def delete(connection: Connection, id: str) -> str | None:

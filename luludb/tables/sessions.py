@@ -8,8 +8,10 @@ from luludb.model import Session
 from luludb.tables import Connection
 
 _COLUMNS = "id, name, status, working_dir, created_at, updated_at"
-_INSERT = f"INSERT INTO sessions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
-_UPDATE = f"""UPDATE sessions SET name = coalesce(?, name), status = coalesce(?, status),
+# OR ABORT: an adopted table may say otherwise, such as to replace the session of an id that is
+# taken, and with it every message.
+_INSERT = f"INSERT OR ABORT INTO sessions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
+_UPDATE = f"""UPDATE OR ABORT sessions SET name = coalesce(?, name), status = coalesce(?, status),
 working_dir = coalesce(?, working_dir), updated_at = ? WHERE id = ? RETURNING {_COLUMNS}"""
 
 

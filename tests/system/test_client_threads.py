@@ -155,6 +155,26 @@ def test_a_client_may_be_closed_in_a_callback(daemon: Daemon, session_id: str) -
     client.close()
 
 
+def test_closing_does_not_wait_for_ever_for_a_callback(daemon: Daemon, session_id: str) -> None:
+    client = Client(daemon.home, timeout_s=0.2)
+    entered, leave = threading.Event(), threading.Event()
+
+    def call_back(_: object) -> None:
+        entered.set()
+        leave.wait(30)
+
+    append(client, session_id).add_done_callback(call_back)
+    assert entered.wait(10)
+    closer = threading.Thread(target=client.close)
+    closer.start()
+    closer.join(10)
+    is_closed = not closer.is_alive()
+    leave.set()
+    closer.join()
+
+    assert is_closed
+
+
 def test_closing_ends_calls_of_other_threads(daemon: Daemon, session_id: str) -> None:
     client = Client(daemon.home, timeout_s=0.5)
     client.get_session(session_id)
@@ -226,6 +246,89 @@ def test_an_interrupted_call_leaves_the_client_in_order(
     assert numbers == sorted(set(numbers))
     assert answered <= len(numbers) <= 300
     assert answered < 300
+
+
+@pytest.mark.parametrize("after_s", [0.02, 0.2], ids=["alone", "leading"])
+def test_a_signal_handler_in_the_middle_of_a_call_is_told_so_at_once(
+    daemon: Daemon, client: Client, session_id: str, after_s: float
+) -> None:
+    """It would wait for the call that waits for it."""
+    handled: list[object] = []
+
+    def use_the_client(*_: object) -> None:
+        try:
+            handled.append(client.append_message(session_id, "user", "nested"))
+        except LuludbError as error:
+            handled.append(error.code)
+        os.kill(daemon.pid, signal.SIGCONT)
+
+    previous = signal.signal(signal.SIGALRM, use_the_client)
+    os.kill(daemon.pid, signal.SIGSTOP)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, after_s)
+        client.append_message(session_id, "user", "outer")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        os.kill(daemon.pid, signal.SIGCONT)
+
+    assert handled == ["nested"]
+    assert contents(client, session_id) == ["outer"]
+
+
+def test_an_interruption_on_the_way_back_to_the_lock_leaves_it_to_who_holds_it(
+    daemon: Daemon, client: Client, session_id: str
+) -> None:
+    class Interruption(Exception):
+        pass
+
+    is_armed = True
+
+    def interrupt(*_: object) -> None:
+        if is_armed:
+            raise Interruption
+
+    lock = client._link()._lock
+    owned: list[bool] = []
+
+    def hold() -> None:
+        with lock:
+            # The first one ends the poll, and what follows comes while the lock is waited for.
+            deadline_s = time.monotonic() + 0.2
+            while time.monotonic() < deadline_s:
+                os.kill(os.getpid(), signal.SIGALRM)
+            owned.append(lock._is_owned())
+
+    holder = threading.Timer(0.2, hold)
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    os.kill(daemon.pid, signal.SIGSTOP)
+    try:
+        holder.start()
+        with contextlib.suppress(Interruption):
+            client.append_message(session_id, "user", "interrupted")
+    finally:
+        is_armed = False
+        os.kill(daemon.pid, signal.SIGCONT)
+        holder.join()
+        signal.signal(signal.SIGALRM, previous)
+
+    assert owned == [True]
+    assert client.append_message(session_id, "user", "last").content == "last"
+
+
+def test_a_submit_that_finds_no_room_for_a_thread_is_no_end(
+    client: Client, session_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            append(client, session_id, "too early")
+
+    assert append(client, session_id, "later").result(10)["rev"]
+    client.close()
 
 
 # Forks.

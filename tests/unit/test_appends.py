@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from luludb import commands
 from luludb.appends import plain_appends
 from luludb.commands import AppendMessage, parse_command
 from luludb.daemon import group_commit
@@ -135,6 +136,51 @@ def test_a_pipeline_of_appends_does_what_its_commands_do_alone(
     several: list[dict[str, str]], trigger: str
 ) -> None:
     assert run(several, trigger, "pipeline") == run(several, trigger, "alone")
+
+
+MIXED = st.lists(
+    st.one_of(
+        *[APPENDS.map(lambda run: [["message.append", args] for args in run])] * 3,
+        st.sampled_from("abcd").map(lambda each: [["message.delete", {"id": each}]]),
+        st.sampled_from("st").map(lambda each: [["session.delete", {"id": each}]]),
+        st.sampled_from("stu").map(
+            lambda each: [["session.create", {"id": each, "name": "n", "working_dir": "/w"}]]
+        ),
+    ),
+    min_size=1,
+    max_size=5,
+).map(lambda runs: [command for run in runs for command in run])
+
+
+def run_transactions(lists: list[list[Any]], trigger: str) -> tuple[Any, list[Any]]:
+    """What becomes of transactions: their outcomes, and the tables' rows."""
+    with TemporaryDirectory() as name, patch.object(group_commit, "now_text", lambda: AT):
+        under_test = WriterUnderTest(Path(name), Clock())
+        peer = Peer()
+        under_test.turn(peer.hello(), peer.session("s"), peer.session("t"))
+        under_test.rows("CREATE TABLE seen (id TEXT)")
+        if trigger:
+            under_test.rows(
+                f"CREATE TRIGGER t BEFORE INSERT ON messages WHEN new.content = 'bad' {trigger}"
+            )
+        frames = [transaction(peer, *commands) for commands in lists]
+        outcomes = [reply[2:] for reply in under_test.turn(*frames)]
+        tables = ("sessions", "messages", "lulu_changes", "seen")
+        rows = [under_test.rows(f"SELECT rowid, * FROM {table}") for table in tables]
+        under_test.close()
+        return outcomes, rows
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(MIXED, min_size=1, max_size=3), TRIGGERS)
+def test_a_transaction_with_runs_of_appends_does_what_its_commands_do_one_by_one(
+    lists: list[list[Any]], trigger: str
+) -> None:
+    at_once = run_transactions(lists, trigger)
+    with patch.object(commands, "plain_appends", lambda _: None):
+        one_by_one = run_transactions(lists, trigger)
+
+    assert at_once == one_by_one
 
 
 @pytest.fixture

@@ -301,6 +301,20 @@ def test_a_late_answer_to_a_frame_that_was_given_up_and_not_repeated_yet_counts(
     assert (len(line), line.idle, line.waiting, line.bytes) == (0, 0, 0, 0)
 
 
+@pytest.mark.parametrize("code", [None, 7, [], {}], ids=repr)
+def test_a_refusal_whose_code_is_no_text_is_an_error_without_a_class(
+    driver: Driver, code: Any
+) -> None:
+    command, behind = driver.submit("a"), driver.submit("b")
+    driver.write()
+
+    body = encode_body({"code": code, "self": "x"})
+    driver.reply(1, Outcome(0, encode_pipeline_body([Outcome(1, body), done(1)], "normal")))
+
+    assert type(command.outcome) is LuludbError
+    assert behind.outcome == {"rev": 1}
+
+
 @pytest.mark.parametrize(
     "replies",
     [

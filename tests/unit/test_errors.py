@@ -81,7 +81,10 @@ def test_a_code_that_is_not_known_is_the_base_itself():
     assert error.code == "tired"
 
 
-@pytest.mark.parametrize("body", [{}, {"code": None}, {"code": 7, "message": ["x"]}, {1: 2}])
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"code": None}, {"code": 7, "message": ["x"]}, {1: 2}, {"code": [], "self": 1}],
+)
 def test_a_body_of_another_shape_is_an_error_all_the_same(body):
     error = error_from_body(body)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy as copying
+import pickle
+import sys
 import threading
 from concurrent import futures
 from concurrent.futures import Future
@@ -99,6 +102,28 @@ def test_callbacks_are_called_once_whether_added_before_or_after() -> None:
     one.future.add_done_callback(called.append)
 
     assert called == [one.future] * 2
+
+
+def test_a_callback_that_wants_to_exit_keeps_no_other_future_from_its_outcome(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    commands = [command() for _ in range(3)]
+    commands[0].future.add_done_callback(lambda _: sys.exit(1))
+    for each in commands[1:]:
+        assert not each.future.running() or not each.future.cancel()  # so that each is used
+
+    resolve(commands)
+
+    assert [each.future.result(0) for each in commands] == [BODY] * 3
+    assert "callback" in caplog.text
+
+
+def test_it_is_not_copied_to_where_nobody_resolves_it() -> None:
+    future = command().future
+
+    for copy in (pickle.dumps, copying.copy, copying.deepcopy):
+        with pytest.raises(TypeError):
+            copy(future)
 
 
 def test_wait_and_as_completed_take_some_that_are_done_and_some_that_are_not() -> None:

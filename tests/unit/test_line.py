@@ -49,7 +49,7 @@ def test_acked_is_the_highest_seq_without_an_open_one_below() -> None:
     line.landed(flight)
 
     for answered, acked in ((2, 0), (1, 2), (3, 3)):
-        line.remove(line.open[answered])
+        line.finish(line.open[answered], {}, [])
 
         assert line.acked == acked
 
@@ -69,7 +69,7 @@ def test_a_frame_has_no_gap_where_a_later_command_was_answered() -> None:
     line = line_of(3)
     flight = send(line, 2)
     line.landed(flight)
-    line.remove(line.open[2])
+    line.finish(line.open[2], {}, [])
 
     assert [each.seq for each in line.next_run()] == [1]
 
@@ -125,9 +125,9 @@ def test_the_window_moves_with_acked_and_not_with_the_number_of_answers() -> Non
     line.overtaken(line.flights[-1])
     line.landed(line.flights[-1])
 
-    line.remove(line.open[2])
+    line.finish(line.open[2], {}, [])
     blocked = [each.seq for each in line.next_run()]
-    line.remove(line.open[1])
+    line.finish(line.open[1], {}, [])
 
     assert blocked == [1]
     assert line.acked == 2
@@ -139,7 +139,7 @@ def test_small_frames_are_collected_while_others_are_unanswered() -> None:
         send(line, 1)
 
     enough = len(line.next_run())
-    line.remove(line.unsent[-1])
+    line.finish(line.unsent[-1], {}, [])
     too_few = len(line.next_run())
     line.overdue(line.flights[0])
     after_a_loss = [each.seq for each in line.next_run()]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import apsw
+import msgpack
 import pytest
 
 from luludb.daemon import clients as clients_module
 from luludb.daemon import connection as connection_module
 from luludb.daemon.transaction import OpenTransaction
 from luludb.errors import ShuttingDown
-from luludb.limits import WINDOW_COMMANDS_MAX
+from luludb.limits import REFUSAL_BYTES_MAX, WINDOW_COMMANDS_MAX
+from tests.databases import TODAYS_SCHEMA
 from tests.unit.turns import Clock, Peer, WriterUnderTest, integrity
 
 
@@ -257,6 +260,85 @@ def test_acked_is_never_taken_beyond_the_last_seq(under_test: WriterUnderTest) -
     )
 
     assert statuses(replies) == [0, 0, "sequence_reused"]
+
+
+def test_a_hello_in_a_lost_batch_takes_nothing_from_what_came_before_it(
+    under_test: WriterUnderTest,
+) -> None:
+    under_test.rows("CREATE UNIQUE INDEX strange ON messages(content)")
+    peer, other = Peer(b"old"), Peer(b"other")
+    under_test.turn(peer.hello(), other.hello(), peer.session("s"), other.message("s", "taken"))
+    before = peer.message("s", "before")
+    peer.route = b"new"
+
+    replies = under_test.turn(before, peer.hello(), other.message("s", "taken"))
+
+    assert statuses(replies) == [0, 0, "internal"]
+    assert replies[1][3]["last_seq"] == 2
+
+
+@pytest.mark.parametrize("answer", ["REPLACE", "IGNORE", "ROLLBACK", "FAIL"])
+def test_what_another_program_wanted_of_a_taken_id_or_content_is_not_done(
+    tmp_path: Path, clock: Clock, answer: str
+) -> None:
+    """Else a session's messages would go with it, and the reply would say that all is well."""
+    with contextlib.closing(apsw.Connection(str(tmp_path / "lulu.db"))) as connection:
+        schema = TODAYS_SCHEMA.replace("PRIMARY KEY", f"PRIMARY KEY ON CONFLICT {answer}")
+        unique = f"content TEXT NOT NULL UNIQUE ON CONFLICT {answer}"
+        connection.execute(schema.replace("content TEXT NOT NULL", unique))
+    under_test = WriterUnderTest(tmp_path, clock)
+    peer = Peer()
+
+    replies = under_test.turn(
+        peer.hello(),
+        peer.session("s"),
+        peer.message("s", "one", id="m"),
+        peer.message("s", "two", id="n"),
+        peer.session("s"),
+        peer.message("s", "again", id="m"),
+        peer.next("message.update", {"id": "n", "content": "one"}),
+    )
+
+    assert statuses(replies) == [0, 0, 0, 0, "already_exists", "already_exists", "internal"]
+    assert under_test.rows("SELECT id, content FROM messages") == [("m", "one"), ("n", "two")]
+    under_test.close()
+
+
+def test_what_a_trigger_says_is_quoted_within_the_bounds_of_a_reply(
+    under_test: WriterUnderTest,
+) -> None:
+    told = "🦊" * 400_000
+    under_test.rows(
+        f"CREATE TRIGGER talker BEFORE INSERT ON messages BEGIN SELECT RAISE(ABORT, '{told}'); END"
+    )
+    peer = Peer()
+    under_test.turn(peer.hello(), peer.session("s"))
+
+    alone = under_test.turn(peer.message("s", "x"))[0]
+
+    assert statuses([alone]) == ["internal"]
+    assert "🦊" in alone[3]["message"]
+    assert len(msgpack.packb(alone[3])) <= REFUSAL_BYTES_MAX
+
+
+def test_a_session_id_that_is_no_text_is_one_in_replies_and_changes(
+    under_test: WriterUnderTest,
+) -> None:
+    """The change is rung for by the session's id in UTF-8."""
+    at = "2026-01-02T03:04:05.000006+00:00"
+    under_test.rows("INSERT INTO sessions VALUES (x'00ff', 'n', 'created', '/w', ?, ?)", at, at)
+    for id in ("updated", "deleted"):
+        under_test.rows("INSERT INTO messages VALUES (?, x'00ff', 'user', '', ?)", id, at)
+    peer = Peer()
+
+    replies = under_test.turn(
+        peer.hello(),
+        peer.next("message.update", {"id": "updated", "content": "new"}),
+        peer.next("message.delete", {"id": "deleted"}),
+    )
+
+    assert statuses(replies) == [0, 0, 0]
+    assert [type(change[2]) for change in under_test.batches[0]] == [str, str]
 
 
 def test_frames_left_behind_on_an_old_connection_change_nothing(

@@ -89,8 +89,8 @@ class Alone:
         if payload is None:
             return None
         frame = encode_frame(payload)
+        channel.is_inside = True  # first, so that an exception in between leaves nothing behind
         channel.alone = core.line.last_seq + 1, packed, now_s, timeout_s
-        channel.is_inside = True
         answer: dict[str, Any] | Command | None = None
         try:
             sent = connection.send(frame, MSG_NOSIGNAL)

@@ -113,10 +113,10 @@ class Channel:
         if self.alone is None:
             return None
         seq, packed, now_s, timeout_s = self.alone
-        command = None
-        if seq > self._core.line.last_seq:
-            command = Command(packed, now_s, timeout_s)
-            self._core.adopt(command, sent_s)
+        line = self._core.line
+        if seq > line.last_seq:
+            self._core.adopt(Command(packed, now_s, timeout_s), sent_s)
+        command = line.open.get(seq)  # it may have been put there before, or be answered
         self.alone = None
         return command
 

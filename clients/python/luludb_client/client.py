@@ -42,6 +42,9 @@ class Client:
     Reads open the file and need no daemon. Writes go to the daemon and return when they are
     committed; without one they wait up to the timeout. Nothing is opened before it is needed.
 
+    A signal handler may raise in the middle of a call, as KeyboardInterrupt does, and the client is
+    still of use. One that writes itself needs a client of its own.
+
     Args:
         home: the directory; else `LULUDB_HOME`, else the user's data directory.
         timeout_s: no call waits longer.

@@ -12,8 +12,6 @@ from math import inf
 from typing import Any, NamedTuple
 
 from luludb.errors import (
-    ORDER_CODES,
-    PASSING_CODES,
     DaemonUnavailable,
     DataLoss,
     DiskFull,
@@ -40,15 +38,16 @@ from luludb.wire import Reply, decode_reply, encode_content, encode_pipeline, en
 from luludb_client.hello import Hello, Seen, read_hello
 from luludb_client.line import Command, Line, Outcome
 from luludb_client.outcomes import (
+    UNKEPT_CODES,
     answers_of,
     copy_of,
     good_bodies,
+    is_kept,
     outcome_unknown,
     protocol_message,
 )
 
 _HELLO = encode_content("hello", {})
-_UNKEPT_CODES = PASSING_CODES | ORDER_CODES
 
 
 class Frame(NamedTuple):
@@ -105,18 +104,18 @@ class Core:
         """
         if self.fatal is not None:
             raise copy_of(self.fatal)
-        self.line.add(command)
         look_s = command.deadline_s - command.margin_s
         if look_s < self._look_s:
             self._look_s = look_s
             if look_s < self.due_s:
                 self.due_s = look_s
+        self.line.add(command)  # last: after a signal's exception it is not in line, or complete
 
     def adopt(self, command: Command, sent_s: float) -> None:
         """Put in line, as sent, a command that went alone and was not answered at once."""
-        self.line.adopt(command, sent_s)
         self._look_s = min(self._look_s, command.deadline_s - command.margin_s)
         self._be_due(min(self._look_s, sent_s + RESEND_S))
+        self.line.adopt(command, sent_s)
 
     def connected(self, now_s: float) -> None:
         """A new connection is there; the next frame is a hello."""
@@ -247,12 +246,12 @@ class Core:
             self._refuse_whole(flight.commands, reply.body, now_s)
             return
         if flight is not None:
-            if not all(status and body.get("code") in _UNKEPT_CODES for status, body in answers):
+            if any(is_kept(status, body) for status, body in answers):
                 self.line.overtaken(flight)
             self.line.landed(flight)
         for seq, (status, body) in enumerate(answers, reply.seq):
             command = self.line.open.get(seq)
-            if not status or body.get("code") not in _UNKEPT_CODES:
+            if is_kept(status, body):
                 self._kept(seq, body)
                 if command is not None:
                     self._finish(command, error_from_body(body) if status else body)
@@ -314,7 +313,7 @@ class Core:
         for command in commands:
             if command.seq not in self.line.open:
                 continue
-            if error.code in _UNKEPT_CODES:
+            if error.code in UNKEPT_CODES:
                 self._refused(command, error, now_s)
             else:
                 # Sending the same again would meet the same answer for ever.
@@ -355,8 +354,9 @@ class Core:
                 self._finish(command, command.refusal)
             else:
                 command.refusal = None
-        if any(command.outcome is not None for command in ending):
-            behind = [command for seq, command in self.line.open.items() if seq > last_seq]
+        behind = [command for seq, command in self.line.open.items() if seq > last_seq]
+        # Looked for and not noted: a signal's exception may have left a gap the last time.
+        if len(behind) != self.line.last_seq - last_seq and not self.line.flights:
             self.line.take_back(behind, last_seq)
 
     # Hello.
@@ -409,7 +409,7 @@ class Core:
     # Outcomes.
 
     def _look_at_deadlines(self, now_s: float) -> None:
-        self._look_s = inf
+        look_s = inf  # noted at the end: until then a signal's exception leaves all of it due
         for command in [*self.line.open.values(), *self.line.unsent]:
             if command.outcome is not None:
                 continue
@@ -419,7 +419,8 @@ class Core:
             ending_s = command.deadline_s - command.margin_s
             if now_s >= ending_s:
                 self._end_in_time(command, now_s)
-            self._look_s = min(self._look_s, command.deadline_s if now_s >= ending_s else ending_s)
+            look_s = min(look_s, command.deadline_s if now_s >= ending_s else ending_s)
+        self._look_s = look_s
 
     def _unsent_error(self) -> LuludbError:
         if self.fatal is not None:
@@ -436,10 +437,7 @@ class Core:
             self._finish(command, copy_of(error))
 
     def _finish(self, command: Command, outcome: Outcome) -> None:
-        # In this order: if a signal handler's exception comes between, the command is still in
-        # line, as one whose caller is gone.
-        self._decide(command, outcome)
-        self.line.remove(command)
+        self.line.finish(command, outcome, self.ended)
 
     def _decide(self, command: Command, outcome: Outcome) -> None:
         if command.outcome is None:

@@ -10,15 +10,17 @@ been the same in every Python 3, and a test compares them.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from concurrent.futures import Future
 from threading import Condition, RLock
-from typing import Any
+from typing import Any, NoReturn
 
 from luludb.errors import LuludbError
 from luludb_client.line import Command
 
+_log = logging.getLogger(__name__)
 _RUNNING = "RUNNING"
 _FINISHED = "FINISHED"
 
@@ -68,6 +70,10 @@ class CommandFuture(Future[dict[str, Any]]):
             return self._result
         return super().result(timeout)
 
+    def __reduce__(self) -> NoReturn:
+        # Any future's condition says the same; without one the copy would wait for ever.
+        raise TypeError("a future belongs to its process and cannot be pickled; send its result")
+
 
 def resolve(commands: Iterable[Command]) -> None:
     """Give each command's outcome to its future."""
@@ -81,7 +87,13 @@ def resolve(commands: Iterable[Command]) -> None:
             else:
                 used.append(command)
     for command in used:
-        if isinstance(command.outcome, LuludbError):
-            command.future.set_exception(command.outcome)
-        else:
-            command.future.set_result(command.outcome)
+        try:
+            if isinstance(command.outcome, LuludbError):
+                command.future.set_exception(command.outcome)
+            else:
+                command.future.set_result(command.outcome)
+        except BaseException:  # noqa: BLE001
+            # The border to callbacks. A future logs their exceptions itself, but lets through what
+            # is none, as SystemExit and asyncio's CancelledError: it must not end the reader,
+            # for which all other futures wait.
+            _log.exception("a callback of a future raised")

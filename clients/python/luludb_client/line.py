@@ -142,9 +142,11 @@ class Line:
 
     def add(self, command: Command) -> None:
         """Put a new command at the end."""
-        self.unsent.append(command)
-        self.bytes += len(command.content)
+        size = len(command.content)
+        # From here on without a call in between: a signal's exception must not part them.
+        self.bytes += size
         self.waiting += 1
+        self.unsent.append(command)
 
     def adopt(self, command: Command, sent_s: float) -> None:
         """Add a command that was sent while nothing was in line; it gets the next seq."""
@@ -207,7 +209,7 @@ class Line:
     ) -> None:
         """Take away the oldest flight, which is not overdue, and its commands: all are kept.
 
-        The same as `landed` and `remove` for each, at once. Where an exception out of a signal
+        The same as `landed` and `finish` for each, at once. Where an exception out of a signal
         handler cuts it short, `grounded` does the rest.
 
         Args:
@@ -265,15 +267,30 @@ class Line:
                 return flight
         return None
 
-    def remove(self, command: Command) -> None:
-        """Take a command out: it has a kept reply, or was never sent, or was proven not applied."""
-        self.bytes -= len(command.content)
+    def finish(self, command: Command, outcome: Outcome, ended: list[Command]) -> None:
+        """Take a command out: it has a kept reply, or was never sent, or was proven not applied.
+
+        Args:
+            command: of this line.
+            outcome: what its caller gets, unless it has something already.
+            ended: gets it, if it has a future and has its outcome by this.
+        """
+        size = len(command.content)
+        place = self.unsent.index(command) if command.seq is None else 0
+        # From here on without a call in between: a signal's exception must not part them, or what
+        # was said never to have been sent would be sent later.
         if command.seq is None:
-            self.unsent.remove(command)
-            return
-        del self.open[command.seq]
-        if command.flight is None:
-            self.idle -= 1
+            del self.unsent[place]
+        else:
+            del self.open[command.seq]
+            if command.flight is None:
+                self.idle -= 1
+        self.bytes -= size
+        if command.outcome is None:
+            command.outcome = outcome
+            self.waiting -= 1
+            if command.future is not None:
+                ended.append(command)
 
     def take_back(self, commands: Sequence[Command], last_seq: int) -> None:
         """Let open commands, the last in line, count as unsent; the next seq is `last_seq` + 1.

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from math import ceil, inf
 from threading import get_ident
-from typing import Any
+from typing import Any, TypeVar
 
 from luludb.errors import LuludbError
 from luludb.home import Home
 from luludb.limits import (
+    CALLBACKS_S_MAX,
     POLL_S_MAX,
     RECEIVE_BYTES_MAX,
 )
@@ -29,12 +30,22 @@ from luludb_client.core import Core
 from luludb_client.futures import CommandFuture, resolve
 from luludb_client.line import Command, Packed
 
+Result = TypeVar("Result")
+
 _SEVERAL = -1
 
 
 def closed_error() -> LuludbError:
     """What every call of a closed client raises."""
     return LuludbError("this Client is closed; make a new one", code="closed")
+
+
+def _nested_error() -> LuludbError:
+    return LuludbError(
+        "this call came, out of a signal handler, into the middle of another call of its thread;"
+        " give the handler a Client of its own",
+        code="nested",
+    )
 
 
 class Link:
@@ -48,14 +59,14 @@ class Link:
         self._line = self._core.line
         self._channel = Channel(home, self._core)
         self._alone = Alone(self._core, self._channel)
-        self._lock = threading.Lock()
+        self._lock: Any = threading.RLock()  # one that knows who holds it, and is not taken twice
         self._followers: dict[threading.Lock, Callable[[], object]] = {}
         self._leader: int | None = None  # the thread that polls
         self._led_until_s = inf
-        self._is_closed = False
+        self._is_closed = self._is_ended = False
         self._reader: threading.Thread | None = None
         self._finished: list[Command] = []  # with futures that the reader has to resolve
-        self._unresolved = 0  # futures given out and not resolved
+        self._resolving = 0  # commands whose futures the reader resolves now
         self._poll: select.poll | None = None
         self._polled: tuple[int, int] | None = None
         self._thread: int | None = None  # the only one that called so far, or _SEVERAL
@@ -71,29 +82,33 @@ class Link:
         Raises:
             LuludbError: the daemon's refusal, or what can be said without its answer.
         """
+        if self._lock._is_owned():  # as threading.Condition asks
+            # A signal handler may come at any place, and what it finds then is not in order.
+            raise _nested_error()
         with self._lock:
             if self._is_closed:
                 raise closed_error()
-            command: Command | None = None
+            answer: dict[str, Any] | Command | None = None
             try:
                 # What goes alone keeps the lock meanwhile, for a moment only: it is for a client
                 # of one thread.
                 if (self._thread == get_ident() or self._is_only_thread()) and self._leader is None:
                     answer = self._alone.call(packed, now_s, timeout_s)
-                    if isinstance(answer, dict):
-                        return answer
-                    command = answer
-                if command is None:
-                    command = Command(packed, now_s, timeout_s)
-                    self._core.submit(command)
+                if isinstance(answer, dict):
+                    return answer
+                if answer is None:
+                    if self._leader == get_ident():
+                        raise _nested_error()
+                    answer = Command(packed, now_s, timeout_s)
+                    self._core.submit(answer)
                     if self._leader is not None:
                         self._write_beside_leader()
-                return self._outcome(command)
+                return self._outcome(answer)
             except BaseException:
                 # Where the caller was interrupted, it waits no longer.
                 self._channel.mend()
-                if command is not None:
-                    self._core.abandon(command)
+                if isinstance(answer, Command):
+                    self._core.abandon(answer)
                 raise
             finally:
                 if self._leader is not None or self._followers:
@@ -123,13 +138,14 @@ class Link:
         """
         command = Command(packed, now_s, timeout_s)
         command.future = future = CommandFuture()
+        if self._lock._is_owned():
+            raise _nested_error()
         with self._lock:
             if self._reader is None or self._is_closed:
                 self._start_reader()
             if not self._has_room(command):
                 self._wait_for_room(command)
             self._core.submit(command)
-            self._unresolved += 1
             if self._line.collects():
                 if self._leader is not None and self._core.due_s < self._led_until_s:
                     self._ring_leader()
@@ -149,6 +165,8 @@ class Link:
 
     def flush(self, timeout_s: float) -> None:
         """Wait until every command in line has its outcome, and every future is resolved."""
+        if self._lock._is_owned():
+            raise _nested_error()
         with self._lock:
             self._check_open()
             try:
@@ -158,16 +176,18 @@ class Link:
 
     def close(self, timeout_s: float) -> None:
         """Flush, end what is left, and give everything back. May be called again."""
+        if self._lock._is_owned():
+            raise _nested_error()
+        deadline_s = time.monotonic() + timeout_s
         with self._lock:
             try:
-                self._wait(
-                    lambda: self._is_closed or not self._core.line.waiting,
-                    time.monotonic() + timeout_s,
-                )
+                if self._leader != get_ident():  # else the call that would go on waits for this one
+                    self._wait(lambda: self._is_closed or not self._core.line.waiting, deadline_s)
             finally:
                 self._end()
         if self._reader is not None and self._reader is not threading.current_thread():
-            self._reader.join()
+            # It may be in a callback that takes its time.
+            self._reader.join(max(deadline_s - time.monotonic(), CALLBACKS_S_MAX))
 
     def let_go(self) -> None:
         """Close this process's copies of what a fork left to it, and send nothing.
@@ -193,6 +213,8 @@ class Link:
             self._hand_out()
             return False
         if self._leader is not None:
+            if self._leader == get_ident():
+                raise _nested_error()
             self._follow(done, deadline_s - now_s)
             return True
         self._channel.advance(now_s)
@@ -206,10 +228,8 @@ class Link:
         bell.acquire()
         self._followers[bell] = done
         try:
-            self._lock.release()
-            bell.acquire(timeout=min(timeout_s, POLL_S_MAX))
+            self._unlocked(lambda: bell.acquire(timeout=min(timeout_s, POLL_S_MAX)))
         finally:
-            self._lock.acquire()
             self._followers.pop(bell, None)
 
     def _lead(self, now_s: float, deadline_s: float) -> None:
@@ -222,10 +242,8 @@ class Link:
         self._leader = get_ident()
         channel.is_polled = True
         try:
-            self._lock.release()  # in here: the lock is taken back even if a signal comes now
-            events = poll.poll(ceil(wait_s * 1000))
+            events = self._unlocked(lambda: poll.poll(ceil(wait_s * 1000)))
         finally:
-            self._lock.acquire()
             self._leader = None
             channel.is_polled = False
         if self._is_closed:
@@ -244,6 +262,29 @@ class Link:
             channel.advance(now_s)
         self._hand_out()
 
+    def _unlocked(self, wait: Callable[[], Result]) -> Result:
+        """What `wait` returns, called without the lock, which is held again in any case."""
+        raised: BaseException | None = None
+        try:
+            self._lock.release()
+            return wait()
+        finally:
+            # A signal handler's exception may come while the lock is waited for, or as it was
+            # taken. Without it, it would be given back in the name of the thread that holds it.
+            # The outer loop is for a second one, which comes as the inner one goes round.
+            while True:
+                try:
+                    while not self._lock._is_owned():
+                        try:
+                            self._lock.acquire()
+                        except BaseException as error:  # noqa: BLE001
+                            raised = error
+                    break
+                except BaseException as error:  # noqa: BLE001
+                    raised = error
+            if raised is not None:
+                raise raised
+
     def _watched(self, interest: tuple[int, int] | None) -> select.poll:
         """The poll object for the bell and for `interest`."""
         if interest != self._polled or self._poll is None:
@@ -261,7 +302,9 @@ class Link:
             self._leader = None
             self._channel.is_polled = False
         if self._followers and self._leader is None:
-            follower, _ = self._followers.popitem()
+            follower = next(reversed(self._followers))
+            # Without a call in between: a signal's exception must not leave it out and asleep.
+            del self._followers[follower]
             follower.release()
 
     def _hand_out(self) -> None:
@@ -301,19 +344,19 @@ class Link:
     def _is_flushed(self) -> bool:
         if self._is_closed:
             return True
-        if self._core.line.waiting:
+        if self._line.waiting:
             return False
-        return not self._unresolved or threading.current_thread() is self._reader
+        # Not counted where they are given out: a signal's exception could come before the counting.
+        is_resolved = not (self._core.ended or self._finished or self._resolving)
+        return is_resolved or threading.current_thread() is self._reader
 
     def _end(self) -> None:
-        if self._is_closed:
+        if self._is_ended:
             return
         self._is_closed = True
         self._core.abandon_all()
-        self._hand_out()
-        for follower in self._followers:
-            follower.release()
-        self._followers.clear()
+        self._hand_out()  # which wakes all who follow, since closed is what they wait for as well
+        self._is_ended = True  # here, so that after a signal's exception it is done again
         if self._leader is not None:
             self._ring_leader()
         else:
@@ -330,22 +373,29 @@ class Link:
         self._check_open()
         self._thread = _SEVERAL  # the reader is one more
         if self._reader is None:
-            self._reader = threading.Thread(target=self._read, name="luludb-reader", daemon=True)
-            self._reader.start()
+            reader = threading.Thread(target=self._read, name="luludb-reader", daemon=True)
+            reader.start()  # where that fails, by a limit on threads, the next submit tries again
+            self._reader = reader
 
     def _read(self) -> None:
+        with self._lock:
+            if self._reader is None:  # a signal's exception came before it was noted
+                self._reader = threading.current_thread()
+            elif self._reader is not threading.current_thread():
+                return
         while True:
             with self._lock:
                 self._wait(lambda: self._is_closed or self._finished, inf)
                 finished, self._finished = self._finished, []
+                self._resolving = len(finished)
                 is_closed = self._is_closed
                 # A callback of a future may take its time, and another thread may want to lead.
                 self._pass_lead()
             resolve(finished)
             with self._lock:
-                self._unresolved -= len(finished)
+                self._resolving = 0
                 self._hand_out()
-                if self._leader is not None and not self._unresolved:
+                if self._leader is not None and not self._line.waiting:
                     self._ring_leader()  # which may be a flush
             if is_closed:
                 return

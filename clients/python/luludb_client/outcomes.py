@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from luludb.errors import LuludbError, OutcomeUnknown
+from luludb.errors import ORDER_CODES, PASSING_CODES, LuludbError, OutcomeUnknown
 from luludb.model import PROTOCOL
 from luludb.wire import Reply
 from luludb_client.line import Command
+
+UNKEPT_CODES = PASSING_CODES | ORDER_CODES
+"""Refusals that consumed no seq."""
+
+
+def is_kept(status: int, body: dict[str, Any]) -> bool:
+    """Whether an answer consumed its seq and will be the same for ever."""
+    return not status or str(body.get("code")) not in UNKEPT_CODES
 
 
 def answers_of(reply: Reply) -> tuple[list[tuple[int, dict[str, Any]]], int | None]:
