@@ -10,14 +10,13 @@ from pathlib import Path
 from scripts.bench import luludb_system
 from scripts.bench.bench import Bench, Contender, check_rows
 from scripts.bench.crowd import Crowd, ended_at_last, gathered
-from scripts.bench.figures import Bar, Comparison, LoadResult, Spread, rate, ratios
+from scripts.bench.figures import Bar, Comparison, LoadResult, rate, ratios, spread_of
 from scripts.bench.taskwriter import Assignment, writing
 
 PROCESSES = 16
 TASKS = 1000
 MESSAGES = 100
 SHORT_MESSAGES = 10
-CALLBACK_RUNS = 3
 PIPELINED = Contender("luludb, window 64", "luludb", "window", 64)
 TASKS_ON = f"{TASKS:,} tasks, {{}}"
 LOOPS = ("asyncio", "uvloop")
@@ -32,7 +31,7 @@ def tasks(bench: Bench) -> LoadResult:
         how=f"{TASKS:,} tasks of one process share one `AsyncClient`; each appends {messages}"
         " messages to a session of its own, one at a time, and waits until it is kept. A run takes"
         f" as long as that does. The yardstick is {PROCESSES} processes with 64 messages under way"
-        " each. The longest callback is looked for in runs of their own, since to time each takes"
+        " each. The longest callback is looked for in a run of its own, since to time each takes"
         " time.",
         durability="normal",
         processes=PROCESSES,
@@ -54,7 +53,7 @@ def tasks(bench: Bench) -> LoadResult:
         bench.run_rounds(result, crowds)
         for name in loops:
             crowd = crowds[TASKS_ON.format(name)]
-            _compare(result, name, [crowd.ask("callbacks")[0] for _ in range(CALLBACK_RUNS)])
+            _compare(result, name, *crowd.ask("callbacks"))
         for (name, crowd), system_home in zip(
             crowds.items(), [*(place / name for name in loops), home], strict=True
         ):
@@ -63,11 +62,10 @@ def tasks(bench: Bench) -> LoadResult:
     return result
 
 
-def _compare(result: LoadResult, loop: str, callbacks_ms: list[float]) -> None:
+def _compare(result: LoadResult, loop: str, longest_ms: float) -> None:
     """Note the figures of one loop; only the standard one's rate has a bar."""
     name = TASKS_ON.format(loop)
     failed = float(sum(sum(run.errors.values()) for run in result.runs[name]))
-    longest_ms = max(callbacks_ms)
     result.comparisons += [
         Comparison(
             f"rate {name} / window 64",
@@ -80,13 +78,13 @@ def _compare(result: LoadResult, loop: str, callbacks_ms: list[float]) -> None:
         Comparison(
             f"failed {name}",
             f"failed appends of {name}",
-            Spread(failed, failed, failed),
+            spread_of([failed]),
             Bar(0, is_upper=True),
         ),
         Comparison(
             f"callback {name}",
             f"processor time of the longest callback of the client's own, {name}",
-            Spread(longest_ms, min(callbacks_ms), longest_ms),
+            spread_of([longest_ms]),
             Bar(20, is_upper=True),
             "ms",
         ),
