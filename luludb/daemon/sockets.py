@@ -146,10 +146,13 @@ class Sockets:
         """Ring for each touched session of each batch; nothing is done where nobody listens."""
         if not self._subscriptions:
             return
+        # To 8 watchers, send_multipart takes 7 µs a notice, this 4.5.
+        send = self._changes.send
         for changes in batches:
             notice = encode_notice(changes[-1][0])
             for session_id in dict.fromkeys(change[2] for change in changes):
-                self._changes.send_multipart((session_id.encode(), notice), zmq.NOBLOCK)
+                send(session_id.encode(), _NOBLOCK_MORE)
+                send(notice, _NOBLOCK)
 
     def stop_listening(self) -> None:
         """Take no new connection on sockets of our own; those that are there go on."""

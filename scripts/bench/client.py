@@ -6,7 +6,8 @@ makes its sessions, prints `ready` and takes lines from standard input:
     go START_NS FROM_NS END_NS     writes from START on; what ends after FROM is measured; ends at
                                    END; all of the machine's monotonic clock. The answer is a
                                    Share
-    journal                        what was sent and answered so far, as a line of JSON
+    ends                           when each call of the last blocking run returned, by message id
+    journal                        what was sent and answered so far; like the ends a line of JSON
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ class Assignment:
         system: its name in `systems`.
         directory: where the system's server and files are.
         durability: `normal` or `full`.
-        mode: `blocking`, one call a message; `window`, `size` futures under way; `together`,
-            transactions of `size` messages; `endless`, one transaction for all.
+        mode: `blocking`, one call a message; `paced`, the same with `size` milliseconds between;
+            `window`, `size` futures under way; `together`, transactions of `size` messages;
+            `endless`, one transaction for all.
         size: see `mode`.
         conversations: a file made by `scripts.load.crowd.deal`.
     """
@@ -80,6 +82,10 @@ class Writer:
         self.messages: Iterator[Message] = endless_messages(conversations, self.sessions)
         self.sent: list[Message] = []
         self.errors: dict[str, str] = {}
+        self._run: tuple[int, array[int]] = (
+            0,
+            array("q"),
+        )  # of the last: its first message, its ends
 
     def prepare(self) -> None:
         """Make the sessions."""
@@ -89,9 +95,12 @@ class Writer:
     def write(self, mode: str, size: int, end_ns: int) -> Record:
         """Write until `end_ns`; calls under way then are waited for."""
         record = Record()
+        self._run = len(self.sent), record.ends_ns
         match mode:
             case "blocking":
                 self._write_blocking(record, end_ns)
+            case "paced":
+                self._write_blocking(record, end_ns, pause_s=size / 1000)
             case "window":
                 self._write_window(record, end_ns, size)
             case "together":
@@ -102,7 +111,7 @@ class Writer:
                 raise ValueError(f"mode is {mode!r}")
         return record
 
-    def _write_blocking(self, record: Record, end_ns: int) -> None:
+    def _write_blocking(self, record: Record, end_ns: int, *, pause_s: float = 0.0) -> None:
         clock, append, sent = time.perf_counter_ns, self.client.append, self.sent
         for message in self.messages:
             began = clock()
@@ -120,6 +129,8 @@ class Writer:
                 record.rows.append(1)
             record.latencies_ms.append((ended - began) / 1e6)
             record.ends_ns.append(ended)
+            if pause_s:
+                time.sleep(pause_s)
 
     def _write_together(self, record: Record, end_ns: int, size: int) -> None:
         clock, append_together = time.perf_counter_ns, self.client.append_together
@@ -192,6 +203,13 @@ class Writer:
         for message in messages:
             self.errors[message[0]] = code
 
+    def ends(self) -> dict[str, int]:
+        """When each call of the last run returned, where that was one call a message."""
+        first, ends_ns = self._run
+        return {
+            message[0]: ended for message, ended in zip(self.sent[first:], ends_ns, strict=True)
+        }
+
     def journal(self) -> dict[str, Any]:
         """What was sent, as digests, and what was answered."""
         return {
@@ -245,6 +263,8 @@ def main() -> None:
                         from_ns=int(from_ns),
                         end_ns=int(end_ns),
                     )
+                case ["ends"]:
+                    print(json.dumps(writer.ends()), flush=True)
                 case ["journal"]:
                     print(json.dumps(writer.journal()), flush=True)
                 case other:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from scripts.bench.client import Assignment
 from scripts.bench.processes import START_S_MAX, Running
@@ -17,7 +18,7 @@ from scripts.load.journal import Journal
 LEAD_MS = 150
 # A call of plain SQLite waits five seconds for the lock; everything else is quicker.
 LATE_S_MAX = 60.0
-JOURNAL_S_MAX = 120.0
+ANSWER_S_MAX = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,26 @@ class Crowd:
         deadline_s = time.monotonic() + max(0.0, remaining_s) + LATE_S_MAX
         return [receive_share(client, deadline_s) for client in self._clients]
 
+    @property
+    def pids(self) -> list[int]:
+        """Of its processes."""
+        return [client.pid for client in self._clients]
+
+    def ask(self, *lines: str) -> list[Any]:
+        """Say a line to each, or to all the same one, and take a line of JSON from each.
+
+        Raises:
+            ProcessFailed: one did not answer.
+        """
+        said = lines if len(lines) == len(self._clients) else lines * len(self._clients)
+        for client, line in zip(self._clients, said, strict=True):
+            client.tell(line)
+        deadline_s = time.monotonic() + ANSWER_S_MAX
+        return [json.loads(client.read_line(deadline_s)) for client in self._clients]
+
     def journals(self) -> list[Journal]:
         """What each sent and learned in all runs."""
-        for client in self._clients:
-            client.tell("journal")
-        deadline_s = time.monotonic() + JOURNAL_S_MAX
-        return [_journal(client.read_line(deadline_s)) for client in self._clients]
+        return [_journal(noted) for noted in self.ask("journal")]
 
     def close(self) -> None:
         """End them all."""
@@ -114,8 +129,7 @@ def ended_at_last(crowd: Crowd) -> Iterator[None]:
         crowd.close()
 
 
-def _journal(line: bytes) -> Journal:
-    noted = json.loads(line)
+def _journal(noted: dict[str, Any]) -> Journal:
     errors = noted["errors"]
     sent = {**noted["sessions"], **noted["messages"]}
     return Journal(

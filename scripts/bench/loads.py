@@ -12,6 +12,9 @@ from scripts.bench.growth import growth
 from scripts.bench.importing import importing
 from scripts.bench.reading import reading_beside_writers
 from scripts.bench.resources import idle, memory
+from scripts.bench.tasks import tasks
+from scripts.bench.watchers import watchers
+from scripts.bench.watching import watch
 
 WINDOW = 64
 TOGETHER = 100
@@ -197,6 +200,9 @@ LOADS: dict[str, Callable[[Bench], LoadResult]] = {
     "window-16-normal": partial(window, durability="normal"),
     "limit-4": limit,
     "alone": alone,
+    "watch": watch,
+    "watchers": watchers,
+    "tasks": tasks,
     "import": importing,
     "reading": reading_beside_writers,
     "growth": growth,
@@ -208,6 +214,7 @@ LOADS: dict[str, Callable[[Bench], LoadResult]] = {
 """Every load by its key, in the order in which they run."""
 SHORT_LOADS = [
     *("blocking-16-full", "blocking-16-normal", "window-16-full", "limit-4", "alone", "import"),
-    *("reading", "growth", "memory", "idle", "blocking-64-full", "blocking-64-normal"),
+    *("watch", "watchers", "tasks", "reading", "growth", "memory", "idle"),
+    *("blocking-64-full", "blocking-64-normal"),
 ]
 """Those of the short form; the ones that take longest to start come last."""

@@ -65,6 +65,29 @@ def test_a_notice_makes_a_look_due_readable_or_not(payload: bytes) -> None:
     assert feed.due_s <= 0
 
 
+@pytest.mark.parametrize(
+    ("notices", "is_due"),
+    [
+        pytest.param([(b"s", 1), (b"t", 2), (b"su", 3)], True, id="ours-comes-first"),
+        pytest.param([(b"t", 1), (b"s", 2)], True, id="ours-comes-last"),
+        pytest.param([(b"t", 1), (b"su", 2)], False, id="none-is-ours"),
+        pytest.param([(b"s", 0), (b"t", 1)], False, id="ours-was-seen"),
+        pytest.param([(b"s", 0), (b"s", 1)], True, id="only-the-last-is-new"),
+    ],
+)
+def test_of_notices_that_come_together_the_last_one_of_interest_tells(
+    notices: list[tuple[bytes, int]], is_due: bool
+) -> None:
+    feed = quiet_feed("s")
+    subscription = Subscription(feed)
+    subscription.receive(PUBLISHER, NOW_S)
+    feed.due_s = NOW_S + WATCH_LOOK_S
+
+    subscription.receive(b"".join(notice(s, encode_notice(rev)) for s, rev in notices), NOW_S)
+
+    assert (feed.due_s <= NOW_S) == is_due
+
+
 def test_what_is_no_publisher_is_refused() -> None:
     with pytest.raises(TransportError):
         Subscription(quiet_feed()).receive(b"HTTP/1.1 400 Bad Request\r\n", NOW_S)

@@ -33,8 +33,12 @@ class Subscription:
         Raises:
             TransportError: the peer is no publisher; the connection is of no more use.
         """
-        for message in self._decoder.feed(received):
-            self._feed.rang(message[0], _rev_of(message))
+        feed = self._feed
+        # Revs rise, so the last notice of interest tells of all before it.
+        for message in reversed(self._decoder.feed(received)):
+            if feed.topic in (b"", message[0]):
+                feed.rang(message[0], _rev_of(message))
+                break
         if self._is_subscribed or not self._decoder.is_ready:
             return b""
         self._is_subscribed = True
