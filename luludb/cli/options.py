@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from luludb.home import Home, find_home
-from luludb.limits import CLIENT_TIMEOUT_S
+from luludb.home import Home, find_home, refuse_closed
+from luludb.limits import CLIENT_TIMEOUT_S, CLIENT_TIMEOUT_S_MAX
 
 if TYPE_CHECKING:
     from luludb_client import Client
@@ -26,6 +26,18 @@ class Target:
 
     @property
     def home(self) -> Home:
+        """The home, for what has to enter it.
+
+        Raises:
+            LuludbError: this user may not.
+        """
+        home = self.named_home
+        refuse_closed(home)
+        return home
+
+    @property
+    def named_home(self) -> Home:
+        """The home, for what says itself how things are with it."""
         return find_home(self.home_path)
 
     def client(self) -> Client:
@@ -42,7 +54,6 @@ def target_options(decorated: _Decorated) -> _Decorated:
     """Add `--home` and `--timeout`, whose values go to the `Target` and not to the function."""
     timeout = click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",
         expose_value=False,
         callback=_set_timeout,
@@ -67,6 +78,19 @@ def _set_home(context: click.Context, _: click.Parameter, value: str | None) -> 
         context.ensure_object(Target).home_path = value
 
 
-def _set_timeout(context: click.Context, _: click.Parameter, value: float | None) -> None:
+def _set_timeout(context: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is not None:
-        context.ensure_object(Target).timeout_s = value
+        context.ensure_object(Target).timeout_s = _seconds(value)
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= CLIENT_TIMEOUT_S_MAX:  # nan is neither
+        raise click.BadParameter(
+            f"{value!r}; allowed is a number of seconds above 0, of {CLIENT_TIMEOUT_S_MAX:,.0f} at"
+            " the most"
+        )
+    return seconds
