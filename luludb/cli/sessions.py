@@ -48,7 +48,7 @@ def create(
 ) -> None:
     """Create a session and print its id."""
     with target.client() as client:
-        created = client.create_session(name, os.path.abspath(working_dir), id=id, status=status)
+        created = client.create_session(name, _absolute(working_dir), id=id, status=status)
     if as_json:
         tables.print_json(asdict(created))
     else:
@@ -87,12 +87,14 @@ def list_sessions(
     with target.client() as client:
         found = client.list_sessions(
             status=status,
-            working_dir=None if working_dir is None else os.path.abspath(working_dir),
+            working_dir=None if working_dir is None else _absolute(working_dir),
             limit=limit,
             after=after,
         )
     if as_json:
         tables.print_json_list(found)
+    elif tables.is_terminal() and not found:
+        click.echo("no session" if status is None and working_dir is None else "no session fits")
     elif tables.is_terminal():
         print_table(found)
         if len(found) == limit:
@@ -148,7 +150,7 @@ def update(
             id,
             name=name,
             status=status,
-            working_dir=None if working_dir is None else os.path.abspath(working_dir),
+            working_dir=None if working_dir is None else _absolute(working_dir),
         )
     _print_session(updated, as_json=as_json)
 
@@ -170,6 +172,11 @@ def delete(target: Target, *, id: str, as_json: bool) -> None:
     else:
         noun = "message" if deleted_messages == 1 else "messages"
         tables.print_line(f"deleted, with {deleted_messages} {noun}")
+
+
+def _absolute(directory: str) -> str:
+    # Nothing is no directory, also where a variable in a script was empty: it is refused as such.
+    return os.path.abspath(directory) if directory else directory
 
 
 def _print_session(item: Session, *, as_json: bool) -> None:

@@ -1,0 +1,110 @@
+"""What a new user meets: a home that is none, nothing there yet, a directory not made yet."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.system.command_line import DEADLINE_S, luludb
+from tests.system.terminal import Terminal, tmux
+
+NOT_CONTENT = "a\x9b31m\u202eb"
+
+
+@pytest.fixture
+def terminal(short_directory):
+    terminal = Terminal(short_directory)
+    yield terminal
+    terminal.close()
+
+
+def shown(terminal, home, *args):
+    """The screen after `luludb ARGS` ran on it."""
+    typed = " ".join((f"'{sys.executable}' -m luludb --home '{home}'", *args))
+    terminal.type(f"clear; {typed}; echo ended $?", "Enter")
+    return terminal.wait_for("\nended ")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("start",),
+        ("stop",),
+        ("ping",),
+        ("config",),
+        ("session", "list"),
+        ("export",),
+        ("tail", "--follow"),
+    ],
+    ids=" ".join,
+)
+def test_a_home_that_is_a_file_is_refused_and_not_taken_for_an_empty_one(tmp_path, args):
+    file = tmp_path / "lulu.db"
+    file.touch()
+
+    ended = luludb(file, *args)
+
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert ended.stderr.decode() == (
+        f"luludb: home {file} is no directory; name another one with --home or LULUDB_HOME\n"
+    )
+
+
+def test_alone_it_names_doctor_for_a_home_that_is_a_file(tmp_path):
+    file = tmp_path / "lulu.db"
+    file.touch()
+
+    text = luludb(file).stdout.decode()
+
+    assert f"not known: home {file} is no directory" in text
+    assert "luludb doctor" in text
+
+
+def test_an_empty_working_directory_is_refused_and_not_taken_for_this_one(luludb_daemon):
+    ended = luludb(luludb_daemon.home, "session", "create", "s", "--working-dir", "")
+
+    assert ended.returncode == 1
+    assert b"working_dir has 0 characters; allowed are 1 to 4096" in ended.stderr
+
+
+def test_export_names_the_directory_that_is_not_there(luludb_daemon, tmp_path):
+    missing = tmp_path / "not here"
+
+    ended = luludb(luludb_daemon.home, "export", str(missing / "out.jsonl"))
+
+    said = f"luludb: there is no directory {missing}; make it first: mkdir -p '{missing}'\n"
+    assert (ended.returncode, ended.stderr.decode()) == (1, said)
+
+
+def test_tail_that_waits_for_a_database_says_so(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "luludb", "tail", "--follow"],
+        env={**os.environ, "LULUDB_HOME": str(tmp_path / "home")},
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            said = process.stderr.readline().decode()
+        finally:
+            process.kill()
+            process.wait(DEADLINE_S)
+
+    assert said.startswith("luludb: there is no database yet")
+    assert said.endswith("; waiting for it\n")
+
+
+@tmux
+def test_a_list_of_no_sessions_says_so(luludb_daemon, terminal):
+    assert "\nno session\n" in "\n" + shown(terminal, luludb_daemon.home, "session", "list")
+    screen = shown(terminal, luludb_daemon.home, "session", "list", "--status", "done")
+    assert "\nno session fits\n" in "\n" + screen
+
+
+@tmux
+@pytest.mark.parametrize("command", ["session show a --json", "export"])
+def test_json_on_a_terminal_does_not_act_on_it(luludb_daemon, terminal, command):
+    luludb(luludb_daemon.home, "session", "create", NOT_CONTENT, "--id", "a")
+
+    screen = shown(terminal, luludb_daemon.home, command)
+
+    assert r"a\u009b31m\u202eb" in screen.replace("\n", "")
