@@ -43,7 +43,7 @@ def append(
     byte, the line feed at the end too. Content that begins with a dash goes behind `--`.
     """
     text = _standard_input() if content is None else content
-    with target.client() as client:
+    with target.writer() as client:
         appended = client.append_message(session, role, text, id=id)
     if as_json:
         tables.print_json(asdict(appended))

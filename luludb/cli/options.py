@@ -46,6 +46,13 @@ class Target:
 
         return Client(self.home.path, timeout_s=self.timeout_s)
 
+    def writer(self) -> Client:
+        """The same for a command that writes, and so waits for a daemon where there is none."""
+        from luludb.cli.waiting import tell_of_a_wait
+
+        tell_of_a_wait(self.home, self.timeout_s)
+        return self.client()
+
 
 pass_target = click.make_pass_decorator(Target, ensure=True)
 

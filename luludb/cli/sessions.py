@@ -47,7 +47,7 @@ def create(
     target: Target, *, name: str, working_dir: str, id: str | None, status: str, as_json: bool
 ) -> None:
     """Create a session and print its id."""
-    with target.client() as client:
+    with target.writer() as client:
         created = client.create_session(name, _absolute(working_dir), id=id, status=status)
     if as_json:
         tables.print_json(asdict(created))
@@ -145,7 +145,7 @@ def update(
     """Change a session and print it as it is then."""
     if name is None and status is None and working_dir is None:
         raise click.UsageError("nothing to change: give --name, --status or --working-dir")
-    with target.client() as client:
+    with target.writer() as client:
         updated = client.update_session(
             id,
             name=name,
@@ -165,7 +165,7 @@ def delete(target: Target, *, id: str, as_json: bool) -> None:
 
     It says how many messages there were.
     """
-    with target.client() as client:
+    with target.writer() as client:
         deleted_messages = client.delete_session(id)
     if as_json:
         tables.print_json({"deleted_messages": deleted_messages})

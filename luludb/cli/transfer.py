@@ -16,6 +16,7 @@ from luludb.cli.exits import REFUSED, say
 from luludb.cli.options import Target, as_json, pass_target, target_options
 from luludb.cli.progress import tracked
 from luludb.cli.texts import json_shown
+from luludb.cli.waiting import tell_of_a_wait
 from luludb.errors import LuludbError
 from luludb.limits import LINES_SHOWN_MAX
 
@@ -41,6 +42,7 @@ def import_file(target: Target, *, file: str, as_json: bool) -> int:
 
     started_s = time.monotonic()
     with open_import(target.home, target.timeout_s) as running, open_source(file) as source:
+        tell_of_a_wait(target.home, target.timeout_s)
         rows = tracked(
             source.rows, verb="importing", noun="rows", total=source.total, done=source.done
         )

@@ -94,6 +94,24 @@ def test_tail_that_waits_for_a_database_says_so(tmp_path):
 
 
 @tmux
+def test_a_command_that_waits_for_a_daemon_says_so_on_a_terminal(luludb_daemon, terminal):
+    told = "waiting up to 1 s for one"
+    create = ("session", "create", "s", "--timeout", "1")
+    luludb_daemon.kill()  # what it leaves behind looks like one that serves
+
+    screen = shown(terminal, luludb_daemon.home, *create)
+    quiet = luludb(luludb_daemon.home, *create)
+    luludb_daemon.start()
+    served = shown(terminal, luludb_daemon.home, *create)
+
+    assert told in screen.replace("\n", "")
+    assert "ended 3" in screen
+    assert b"waiting" not in quiet.stderr
+    assert "waiting" not in served
+    assert "ended 0" in served
+
+
+@tmux
 def test_a_list_of_no_sessions_says_so(luludb_daemon, terminal):
     assert "\nno session\n" in "\n" + shown(terminal, luludb_daemon.home, "session", "list")
     screen = shown(terminal, luludb_daemon.home, "session", "list", "--status", "done")
