@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from luludb_client import Client
 from tests.system.command_line import DEADLINE_S, luludb
 from tests.system.terminal import Terminal, tmux
 
@@ -22,8 +23,9 @@ def terminal(short_directory):
 def shown(terminal, home, *args):
     """The screen after `luludb ARGS` ran on it."""
     typed = " ".join((f"'{sys.executable}' -m luludb --home '{home}'", *args))
-    terminal.type(f"clear; {typed}; echo ended $?", "Enter")
-    return terminal.wait_for("\nended ")
+    # What is typed must not look like its own end, wherever the line is broken.
+    terminal.type(f"clear; {typed}; echo en''ded $?", "Enter")
+    return terminal.wait_for("ended ")
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,27 @@ def test_a_command_that_waits_for_a_daemon_says_so_on_a_terminal(luludb_daemon, 
     assert b"waiting" not in quiet.stderr
     assert "waiting" not in served
     assert "ended 0" in served
+
+
+@tmux
+def test_top_once_cuts_a_long_name_off_at_the_edge_of_a_terminal(luludb_daemon, terminal):
+    program = (
+        "import sys; from luludb_client import Client\n"
+        "with Client(sys.argv[1]) as client:\n"
+        "    client.create_session('n' * 4096, '/', id='long')\n"
+        "    while True: client.append_message('long', 'user', 'x')\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, luludb_daemon.home]) as writer:
+        try:
+            with Client(luludb_daemon.home) as client:
+                next(client.watch("long", after_rev=0))
+            screen = shown(terminal, luludb_daemon.home, "top", "--once")
+        finally:
+            writer.kill()
+
+    (line,) = (line for line in screen.splitlines() if "  long  nnn" in line)
+    assert line.endswith("n…")
+    assert len(line) == 80
 
 
 @tmux
