@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from luludb.admin.doctor.finding import Finding, Level, luludb_command
-from luludb.admin.doctor.situation import Situation
+from luludb.admin.doctor.situation import Serving, Situation
 from luludb.home import find_home
 from luludb.limits import DOCTOR_COMMAND_S_MAX
 
 _UNIT_NAME: Final = re.compile(r"luludb(-[0-9a-f]{8})?\.service")
 _KEY: Final = re.compile(r"^(ExecStart|Environment)=(.*)$", re.MULTILINE)
+_SIGNS: Final = "@-:+!|"  # systemd.service(5), "special executable prefixes"
 _LINGERING: Final = Path("/var/lib/systemd/linger")
 
 
@@ -27,13 +28,13 @@ def check_service(situation: Situation) -> Iterator[Finding]:
     unit = _unit_of(situation)
     if unit is None:
         return
-    program = _words(unit, "ExecStart")[:1]
-    if not program or shutil.which(program[0]) is None:
+    program = _program_of(unit)
+    if program is None or shutil.which(program) is None:
         yield Finding(
             Level.PROBLEM,
             "service",
-            f"{unit} starts {program[0] if program else 'nothing'}, which is not there: luludb was"
-            " moved or removed since, and the service cannot start",
+            f"{unit} starts {program or 'nothing'}, which is not there: luludb was moved or removed"
+            " since, and the service cannot start",
             luludb_command(situation.home, "service", "install"),
         )
         return
@@ -52,6 +53,15 @@ def check_service(situation: Situation) -> Iterator[Finding]:
             "service",
             f"{unit.name} is there and not enabled: it does not start at the next login",
             f"systemctl --user enable {unit.name}",
+        )
+    elif state.get("ActiveState") == "inactive" and isinstance(situation.answer, Serving):
+        stop = luludb_command(situation.home, "stop")
+        yield Finding(
+            Level.WARNING,
+            "service",
+            f"{unit.name} does not run, and a daemon that was started otherwise serves this home:"
+            " nobody starts that one again after a failure",
+            f"{stop} && {luludb_command(situation.home, 'service', 'start')}",
         )
     else:
         said = state.get("ActiveState", "systemd does not answer here")
@@ -82,6 +92,12 @@ def _unit_of(situation: Situation) -> Path | None:
         if _UNIT_NAME.fullmatch(path.name) and _home_of(path) == situation.home.path:
             return path
     return None
+
+
+def _program_of(unit: Path) -> str | None:
+    """The program that the unit starts, without the signs that systemd takes before it."""
+    words = _words(unit, "ExecStart")
+    return words[0].lstrip(_SIGNS) if words else None
 
 
 def _home_of(unit: Path) -> Path:
