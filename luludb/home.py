@@ -16,7 +16,7 @@ from pathlib import Path
 
 import platformdirs
 
-from luludb.errors import StartRefused
+from luludb.errors import LuludbError, StartRefused
 from luludb.limits import DISCOVERY_BYTES_MAX
 from luludb.platform import SOCKET_PATH_BYTES_MAX, file_system_of
 
@@ -25,6 +25,7 @@ _PRIVATE_FILE = 0o600
 _TEMPORARY_PREFIX = "luludb-"
 _DAEMON = "daemon"
 HOME_LOCKED = "home_locked"
+_OTHER_HOME = "name another one with --home or LULUDB_HOME"
 _NETWORK_FILE_SYSTEMS = frozenset(
     [
         "nfs",
@@ -110,6 +111,29 @@ def find_home(
     """The home that `path` names, else `LULUDB_HOME`, else the user's data directory."""
     named = path or env.get("LULUDB_HOME") or platformdirs.user_data_dir("luludb")
     return Home(Path(os.path.abspath(os.path.expanduser(os.fspath(named)))))
+
+
+def refuse_closed(home: Home) -> None:
+    """Who may not enter a directory finds no file in it: tell that from a home that is empty.
+
+    Raises:
+        LuludbError: `home` is no directory, or closed to this user.
+    """
+    try:
+        found = home.path.stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise LuludbError(
+            f"home {home.path} cannot be looked at: {error.strerror}; {_OTHER_HOME}"
+        ) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise LuludbError(f"home {home.path} is no directory; {_OTHER_HOME}")
+    if not os.access(home.path, os.R_OK | os.X_OK):
+        raise LuludbError(
+            f"home {home.path} belongs to user {found.st_uid} and is closed to user {os.getuid()};"
+            f" run luludb as its owner, or {_OTHER_HOME}"
+        )
 
 
 def prepare_home(home: Home) -> list[str]:

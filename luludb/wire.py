@@ -158,6 +158,11 @@ def encode_content(op: str, args: Mapping[str, Any]) -> bytes:
     """
     try:
         return (_PACKED_OPS.get(op) or _pack(op)) + _pack(args)
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            f"a text of {op} holds {error.object[error.start]!r} at position {error.start}, which"
+            " is no character: it was made of bytes that are not UTF-8; allowed is text"
+        ) from error
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidRequest(f"arguments of {op} cannot be sent: {error}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shlex
 import stat
 import sys
 from collections.abc import Generator, Iterator
@@ -12,7 +13,7 @@ from io import BufferedIOBase
 from pathlib import Path
 
 from luludb.admin.jsonlines import row_line
-from luludb.errors import NotFound
+from luludb.errors import LuludbError, NotFound
 from luludb_client.replica import Replica
 
 
@@ -60,6 +61,7 @@ def open_destination(name: str) -> Iterator[BufferedIOBase]:
     there is what was there before. What is not a regular file is written to as it is.
 
     Raises:
+        LuludbError: the directory for it is not there.
         OSError: it cannot be written.
     """
     if name == "-":
@@ -68,6 +70,11 @@ def open_destination(name: str) -> Iterator[BufferedIOBase]:
         return
     # A symbolic link stays one: the file that it names is replaced.
     path = Path(os.path.realpath(name))
+    if not path.parent.is_dir():
+        raise LuludbError(
+            f"there is no directory {path.parent}; make it first: mkdir -p"
+            f" {shlex.quote(str(path.parent))}"
+        )
     if path.exists() and not path.is_file():
         with path.open("wb") as stream:
             yield stream

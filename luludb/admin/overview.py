@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from luludb.errors import DaemonUnavailable, LuludbError
-from luludb.home import Home, read_discovery
+from luludb.home import Home, read_discovery, refuse_closed
 from luludb.limits import FACE_ANSWER_S_MAX, FACE_MESSAGES_COUNTED_MAX
 from luludb.tables import Connection, changes, messages, sessions
 from luludb.tables.changes import ChangeRow
@@ -61,6 +61,10 @@ class Overview:
 
 def look_around(home: Home) -> Overview:
     """The state of `home`, within some seconds even where the daemon hangs."""
+    try:
+        refuse_closed(home)
+    except LuludbError as error:
+        return _unknown(error.message)
     pid, uptime_s, silent_pid = _ask_daemon(home)
     contents, unreadable = None, None
     is_missing = not _exists(home)
@@ -78,6 +82,18 @@ def look_around(home: Home) -> Overview:
         contents=contents,
         is_missing=is_missing,
         unreadable=unreadable,
+    )
+
+
+def _unknown(why: str) -> Overview:
+    return Overview(
+        pid=None,
+        uptime_s=0.0,
+        silent_pid=None,
+        has_failed=False,
+        contents=None,
+        is_missing=False,
+        unreadable=why,
     )
 
 

@@ -62,11 +62,11 @@ def backup(target: Target, *, destination: str, keep: int | None, as_json: bool)
 @target_options
 @pass_target
 def restore(target: Target, *, source: str, as_json: bool) -> None:
-    """Put a backup in the place of the database, when the daemon is stopped.
+    """Put a backup in the place of the database.
 
-    SRC is what `luludb backup` made, or a lulu.db of another program. It is checked first. The
-    database as it was is saved in the home, in a file that this command names. Clients that knew
-    it end with DataLoss at their next write.
+    Stop the daemon first. SRC is what `luludb backup` made, or a lulu.db of another program. It is
+    checked before anything is changed. The database as it was is saved in the home, in a file that
+    this command names. Clients that knew it end with DataLoss at their next write.
     """
     from luludb.admin.restore import restore as restore_home
 

@@ -34,8 +34,8 @@ class SessionId(StringParamType):
         """Ids that begin with `incomplete`; none where there is no database, without a word."""
         from luludb_client.replica import Replica
 
-        home = ctx.ensure_object(Target).home
         try:
+            home = ctx.ensure_object(Target).home
             with closing(Replica(home, COMPLETED_S_MAX)) as replica:
                 found = replica.read(
                     lambda connection: sessions.ids_and_names(

@@ -44,7 +44,7 @@ def doctor(target: Target, *, quick: bool, full: bool, as_json: bool) -> int:
 
     check = "none" if quick else "full" if full else None
     with steps_shown() as show:
-        said = examine(target.home, check=check, timeout_s=target.timeout_s, show=show)
+        said = examine(target.named_home, check=check, timeout_s=target.timeout_s, show=show)
     findings = [each for each in said if each.level.is_finding]
     if as_json:
         _print_json(target, said)
@@ -60,7 +60,7 @@ def _print_json(target: Target, said: Sequence[Finding]) -> None:
     findings = [asdict(each) for each in said if each.level.is_finding]
     tables.print_json(
         {
-            "home": str(target.home.path),
+            "home": str(target.named_home.path),
             "healthy": not findings,
             "findings": findings,
             "notes": [asdict(each) for each in said if each.level == "note"],

@@ -23,14 +23,14 @@ def show_face(target: Target) -> None:
     from luludb.admin.overview import look_around
     from luludb.cli.figures import look_at_disk
 
-    found = look_around(target.home)
-    database_bytes = look_at_disk(target.home).database_bytes
+    found = look_around(target.named_home)
+    database_bytes = look_at_disk(target.named_home).database_bytes
     size = "" if database_bytes is None else f" ({bytes_text(database_bytes)})"
     flag = "" if target.home_path is None else f" --home {shlex.quote(target.home_path)}"
     tables.print_labelled(
         [
             ("luludb", f"{__version__}: {daemon_text(found)}"),
-            ("home", f"{target.home.path}{size}"),
+            ("home", f"{target.named_home.path}{size}"),
             ("sessions", sessions_text(found)),
             ("messages", messages_text(found.contents)),
             ("next", "   ".join(f"luludb {word}{flag}" for word in next_commands(found))),
@@ -46,6 +46,8 @@ def daemon_text(found: Overview) -> str:
         return "no daemon runs: the last one stopped because storage failed"
     if found.silent_pid is not None:
         return f"no daemon answers; the last one was pid {found.silent_pid}"
+    if found.unreadable is not None:
+        return "no daemon answers"
     return "no daemon runs"
 
 
@@ -80,7 +82,8 @@ def next_commands(found: Overview) -> tuple[str, ...]:
     if found.has_failed and found.pid is None:
         return ("doctor", "start")
     if found.pid is None:
-        return ("start",) if found.silent_pid is None else ("start", "doctor")
+        is_clear = found.silent_pid is None and found.unreadable is None
+        return ("start",) if is_clear else ("start", "doctor")
     if found.contents is None:
         return ("doctor",)
     if found.contents.sessions == 0:

@@ -43,7 +43,7 @@ def append(
     byte, the line feed at the end too. Content that begins with a dash goes behind `--`.
     """
     text = _standard_input() if content is None else content
-    with target.client() as client:
+    with target.writer() as client:
         appended = client.append_message(session, role, text, id=id)
     if as_json:
         tables.print_json(asdict(appended))
@@ -58,7 +58,7 @@ def append(
 @target_options
 @pass_target
 def list_messages(target: Target, *, session: str, last: int | None, as_json: bool) -> None:
-    r"""List the messages of SESSION in the order in which they were appended. Needs no daemon.
+    r"""List the messages of SESSION in append order. Needs no daemon.
 
     Elsewhere than on a terminal: one line each, parted by tabs: id, timestamp, role, content,
     with control characters written out, as \n.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from luludb.home import Home, find_home
+from luludb.home import Home, find_home, refuse_closed
 from luludb.limits import CLIENT_TIMEOUT_S, CLIENT_TIMEOUT_S_MAX
 
 if TYPE_CHECKING:
@@ -26,6 +26,18 @@ class Target:
 
     @property
     def home(self) -> Home:
+        """The home, for what has to enter it.
+
+        Raises:
+            LuludbError: this user may not.
+        """
+        home = self.named_home
+        refuse_closed(home)
+        return home
+
+    @property
+    def named_home(self) -> Home:
+        """The home, for what says itself how things are with it."""
         return find_home(self.home_path)
 
     def client(self) -> Client:
@@ -33,6 +45,13 @@ class Target:
         from luludb_client import Client
 
         return Client(self.home.path, timeout_s=self.timeout_s)
+
+    def writer(self) -> Client:
+        """The same for a command that writes, and so waits for a daemon where there is none."""
+        from luludb.cli.waiting import tell_of_a_wait
+
+        tell_of_a_wait(self.home, self.timeout_s)
+        return self.client()
 
 
 pass_target = click.make_pass_decorator(Target, ensure=True)

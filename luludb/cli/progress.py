@@ -10,6 +10,9 @@ from typing import TypeVar
 
 _Item = TypeVar("_Item")
 _ITEMS_BETWEEN_LOOKS = 64  # a look at the clock for each row would be felt
+# So short that a line of 80 columns has room behind it for the ^C that a terminal echoes: that
+# would begin the next line otherwise, and the progress would not be wiped away.
+_BAR_CHARACTERS = 24
 
 
 def tracked(
@@ -35,7 +38,7 @@ def tracked(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-    columns = [TextColumn("{task.description}"), BarColumn(bar_width=None)]
+    columns = [TextColumn("{task.description}"), BarColumn(bar_width=_BAR_CHARACTERS)]
     if total is not None:
         columns.append(TaskProgressColumn())
     columns.append(TextColumn("{task.fields[counted]}"))
@@ -62,7 +65,11 @@ def steps_shown() -> Iterator[Callable[[str, int, int | None], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=_BAR_CHARACTERS),
+        TaskProgressColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
         yield lambda verb, done, total: progress.update(

@@ -18,6 +18,7 @@ from luludb.cli.exits import say
 from luludb.cli.options import Target, as_json, pass_target, target_options
 from luludb.cli.progress import steps_shown
 from luludb.cli.sessions import print_table
+from luludb.cli.waiting import tell_of_a_wait
 from luludb.errors import LuludbError
 from luludb.limits import PRUNE_AGE_DAYS_MAX, SESSIONS_SHOWN_MAX
 
@@ -92,6 +93,7 @@ def prune(
     if extent is not None:
         _print_plan(chosen, extent, as_json=as_json)
         return
+    tell_of_a_wait(target.home, target.timeout_s)
     started_s = time.monotonic()
     with open_prune(target.home, target.timeout_s) as running:
         try:

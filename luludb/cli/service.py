@@ -96,7 +96,11 @@ def stop(target: Target) -> None:
 @pass_target
 def restart(target: Target) -> None:
     """Restart the daemon; done when the new one answers. Clients wait meanwhile."""
-    _service(target).restart()
+    from luludb.admin.service.answer import refuse_a_daemon_beside
+
+    found = _service(target)
+    refuse_a_daemon_beside(target.home, found.state().pid, target.timeout_s)
+    found.restart()
     _print_answer(target)
 
 

@@ -47,8 +47,8 @@ def create(
     target: Target, *, name: str, working_dir: str, id: str | None, status: str, as_json: bool
 ) -> None:
     """Create a session and print its id."""
-    with target.client() as client:
-        created = client.create_session(name, os.path.abspath(working_dir), id=id, status=status)
+    with target.writer() as client:
+        created = client.create_session(name, _absolute(working_dir), id=id, status=status)
     if as_json:
         tables.print_json(asdict(created))
     else:
@@ -87,12 +87,14 @@ def list_sessions(
     with target.client() as client:
         found = client.list_sessions(
             status=status,
-            working_dir=None if working_dir is None else os.path.abspath(working_dir),
+            working_dir=None if working_dir is None else _absolute(working_dir),
             limit=limit,
             after=after,
         )
     if as_json:
         tables.print_json_list(found)
+    elif tables.is_terminal() and not found:
+        click.echo("no session" if status is None and working_dir is None else "no session fits")
     elif tables.is_terminal():
         print_table(found)
         if len(found) == limit:
@@ -143,12 +145,12 @@ def update(
     """Change a session and print it as it is then."""
     if name is None and status is None and working_dir is None:
         raise click.UsageError("nothing to change: give --name, --status or --working-dir")
-    with target.client() as client:
+    with target.writer() as client:
         updated = client.update_session(
             id,
             name=name,
             status=status,
-            working_dir=None if working_dir is None else os.path.abspath(working_dir),
+            working_dir=None if working_dir is None else _absolute(working_dir),
         )
     _print_session(updated, as_json=as_json)
 
@@ -163,13 +165,18 @@ def delete(target: Target, *, id: str, as_json: bool) -> None:
 
     It says how many messages there were.
     """
-    with target.client() as client:
+    with target.writer() as client:
         deleted_messages = client.delete_session(id)
     if as_json:
         tables.print_json({"deleted_messages": deleted_messages})
     else:
         noun = "message" if deleted_messages == 1 else "messages"
         tables.print_line(f"deleted, with {deleted_messages} {noun}")
+
+
+def _absolute(directory: str) -> str:
+    # Nothing is no directory, also where a variable in a script was empty: it is refused as such.
+    return os.path.abspath(directory) if directory else directory
 
 
 def _print_session(item: Session, *, as_json: bool) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from luludb.cli.texts import one_line
+from luludb.cli.texts import json_text, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,14 +34,14 @@ def print_line(*values: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print `value` as one line of JSON."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value) + "\n")
 
 
 def print_json_list(items: Iterable[Session | Message | Change]) -> None:
     """Print rows as one JSON array, an element a line, while they come."""
     separator = "[\n"
     for item in items:
-        sys.stdout.write(separator + json.dumps(asdict(item), ensure_ascii=False))
+        sys.stdout.write(separator + json_text(asdict(item)))
         separator = ",\n"
     sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
 

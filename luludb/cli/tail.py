@@ -12,6 +12,7 @@ import click
 
 from luludb.cli import tables
 from luludb.cli.completing import SESSION_ID
+from luludb.cli.exits import say
 from luludb.cli.options import Target, as_json, pass_target, target_options
 from luludb.cli.texts import one_line
 from luludb.errors import DaemonUnavailable, NotFound
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @target_options
 @pass_target
 def tail(target: Target, *, session: str | None, follow: bool, as_json: bool) -> None:
-    """Show the newest changes, of SESSION or of all. Needs no daemon.
+    """Show the ten newest changes, of SESSION or of all. Needs no daemon.
 
     A change is a command that was applied, such as a message that was appended. On a terminal
     each has its message beside it. Elsewhere: one line each, parted by tabs: rev, time, op,
@@ -62,8 +63,9 @@ def _followed(target: Target, client: Client, session: str | None) -> Iterator[C
             for change in _newest(target, session):
                 yield change
                 shown_rev = change.rev
-        except DaemonUnavailable:
-            pass  # there is no database yet, and the watch waits for it
+        except DaemonUnavailable as error:
+            # The watch waits for a database, for ever; who sees nothing should know what for.
+            say(f"{error.message}; waiting for it")
         for change in watch:
             if change.rev > shown_rev:
                 yield change

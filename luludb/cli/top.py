@@ -65,7 +65,8 @@ def _show_once(target: Target, watching: Watching, *, as_json: bool) -> None:
     if as_json:
         tables.print_json(_as_json(activity))
         return
-    for line in _lines(target, activity, width=0, height=0, is_live=False):
+    width = tables.console().width if tables.is_terminal() else 0
+    for line in _lines(target, activity, width=width, height=0, is_live=False):
         tables.print_line(line.text)
 
 

@@ -76,7 +76,7 @@ def _wrapped(message: str, width: int) -> list[Line]:
 def _numbers(figures: Mapping[str, Any], per_s: Mapping[str, float], disk: Disk) -> Iterator[Line]:
     sizes = (
         ("connections", count_text(figures["connections"])),
-        ("log", bytes_text(figures["wal_bytes"])),
+        ("WAL", bytes_text(figures["wal_bytes"])),
         ("database", bytes_text(disk.database_bytes)),
     )
     for rates, size in zip(_RATES, sizes, strict=True):

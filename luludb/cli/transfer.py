@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ from luludb.cli.completing import SESSION_ID
 from luludb.cli.exits import REFUSED, say
 from luludb.cli.options import Target, as_json, pass_target, target_options
 from luludb.cli.progress import tracked
+from luludb.cli.texts import json_shown
+from luludb.cli.waiting import tell_of_a_wait
 from luludb.errors import LuludbError
 from luludb.limits import LINES_SHOWN_MAX
 
@@ -40,6 +42,7 @@ def import_file(target: Target, *, file: str, as_json: bool) -> int:
 
     started_s = time.monotonic()
     with open_import(target.home, target.timeout_s) as running, open_source(file) as source:
+        tell_of_a_wait(target.home, target.timeout_s)
         rows = tracked(
             source.rows, verb="importing", noun="rows", total=source.total, done=source.done
         )
@@ -77,7 +80,9 @@ def export_file(target: Target, *, file: str, session: str | None, as_json: bool
     with closing(Replica(target.home, target.timeout_s)) as replica:
         running = Export(replica, session_id=session)
         rows = running.lines()
-        if file != "-" or not sys.stdout.isatty():
+        if file == "-" and sys.stdout.isatty():
+            rows = _shown(rows)
+        else:
             rows = tracked(rows, verb="exporting", noun="rows")
         with closing(rows), open_destination(file) as stream:
             stream.writelines(rows)
@@ -91,6 +96,13 @@ def export_file(target: Target, *, file: str, session: str | None, as_json: bool
     elif file != "-":
         counts = f"{_count(running.sessions, 'session')} and {_count(running.messages, 'message')}"
         tables.print_line(f"exported {counts} to {file}")
+
+
+def _shown(rows: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
+    """The lines for a terminal: the same values, and nothing in them that acts on it."""
+    with closing(rows):
+        for row in rows:
+            yield json_shown(row.decode().removesuffix("\n")).encode() + b"\n"
 
 
 def _print_summary(summary: Summary, elapsed_s: float) -> None:

@@ -129,7 +129,9 @@ class Checkpoints:
         except (apsw.BusyError, apsw.LockedError):
             return False
         except apsw.FullError:
-            _log.warning("no room on the disk to copy the log back; the rows are safe in the log")
+            _log.warning(
+                "no room on the disk to copy the write-ahead log back; the rows are safe in it"
+            )
             return False
         except apsw.Error as error:
             raise StorageFailed(f"a checkpoint failed: {error}") from error

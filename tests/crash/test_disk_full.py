@@ -138,7 +138,7 @@ def test_a_log_that_finds_no_room_in_the_database_waits_in_the_log(tmp_path: Pat
         disk.fill(6 << 20)
         author = Author(disk.home, "s")
         author.append_until_refused(1)
-        assert "no room on the disk to copy the log back" in daemon.stderr()
+        assert "no room on the disk to copy the write-ahead log back" in daemon.stderr()
         author.append_until_refused(REFUSALS_A_CLIENT)
 
         disk.make_room()

@@ -126,7 +126,7 @@ def test_alone_it_does_not_fail_of_a_file_that_another_program_made(tmp_path):
     found = face(tmp_path)
 
     assert found["sessions"].startswith("not known: ")
-    assert found["next"] == "luludb start"
+    assert found["next"] == "luludb start   luludb doctor"
 
 
 # Top.

@@ -238,7 +238,7 @@ def test_an_export_that_fails_leaves_the_file_that_was_there(home, tmp_path):
     result = luludb(home, "export", str(out))
 
     assert result.returncode == 1
-    assert b"No such file" in result.stderr
+    assert b"there is no directory" in result.stderr
 
 
 def test_sessions_come_out_in_the_order_of_their_rows_whatever_their_ids(home):

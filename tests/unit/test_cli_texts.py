@@ -1,12 +1,13 @@
 """Nothing that was recorded may act on the terminal of the one who reads it."""
 
+import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luludb.cli.texts import one_line, several_lines
+from luludb.cli.texts import json_text, one_line, several_lines
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,25 @@ def test_what_is_shown_has_no_control_characters_and_can_be_encoded(text):
 
 def test_several_lines_keep_their_line_feeds_and_tabs():
     assert several_lines("a\n\tb\x1b\r") == "a\n\tb\\x1b\\r"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("plain é 漢 🙂", '"plain é 漢 🙂"', id="plain"),
+        pytest.param("\x1b[2J", r'"\u001b[2J"', id="escape"),
+        pytest.param("\x9b31m", r'"\u009b31m"', id="c1-control-sequence"),
+        pytest.param("\x7f", r'"\u007f"', id="delete"),
+        pytest.param("a\u202eb", r'"a\u202eb"', id="right-to-left-override"),
+    ],
+)
+def test_json_has_control_characters_as_json_writes_them(text, shown):
+    assert json_text(text) == shown
+
+
+@given(st.text())
+def test_json_stands_for_the_same_text_and_acts_on_no_terminal(text):
+    shown = json_text({"content": text})
+
+    assert json.loads(shown) == {"content": text}
+    assert shown == one_line(shown)

@@ -10,7 +10,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from luludb.errors import StartRefused
+from luludb.errors import LuludbError, StartRefused
 from luludb.home import (
     Discovery,
     Home,
@@ -18,6 +18,7 @@ from luludb.home import (
     locked,
     prepare_home,
     read_discovery,
+    refuse_closed,
     remove_discovery,
     socket_directory,
     write_discovery,
@@ -267,3 +268,25 @@ def test_a_discovery_of_a_later_version_is_read(home):
     home.discovery.write_text(json.dumps(later))
 
     assert read_discovery(home) == DISCOVERY
+
+
+def test_a_home_that_is_not_there_is_not_closed(tmp_path):
+    refuse_closed(Home(tmp_path / "none"))
+
+
+def test_a_home_that_is_a_file_is_refused(tmp_path):
+    file = tmp_path / "lulu.db"
+    file.touch()
+
+    with pytest.raises(LuludbError, match="is no directory"):
+        refuse_closed(Home(file))
+    with pytest.raises(LuludbError, match="cannot be looked at: Not a directory"):
+        refuse_closed(Home(file / "home"))
+
+
+def test_a_home_that_this_user_may_not_enter_is_refused(tmp_path, monkeypatch):
+    # Root may enter all of them, so the system's answer is given here.
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode == os.F_OK)
+
+    with pytest.raises(LuludbError, match=f"belongs to user {os.getuid()} and is closed to user"):
+        refuse_closed(Home(tmp_path))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from luludb.admin.doctor.finding import Finding, Level, luludb_command
-from luludb.admin.doctor.situation import Situation
+from luludb.admin.doctor.situation import Serving, Situation
 
 _LINGERING: Final = Path("/var/lib/systemd/linger")
 
@@ -43,6 +43,15 @@ def check_service(situation: Situation) -> Iterator[Finding]:
             "service",
             f"{name} is there and not enabled: it does not start at the next login",
             f"systemctl --user enable {name}",
+        )
+    elif state.get("ActiveState") == "inactive" and isinstance(situation.answer, Serving):
+        stop = luludb_command(situation.home, "stop")
+        yield Finding(
+            Level.WARNING,
+            "service",
+            f"{name} does not run, and a daemon that was started otherwise serves this home:"
+            " nobody starts that one again after a failure",
+            f"{stop} && {luludb_command(situation.home, 'service', 'start')}",
         )
     else:
         said = state.get("ActiveState", "systemd does not answer here")

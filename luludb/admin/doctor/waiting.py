@@ -21,7 +21,8 @@ def check_log(situation: Situation) -> Iterator[Finding]:
     wal_bytes = _wal_bytes(situation)
     wal_bytes_max = situation.settings.wal_bytes_max
     if wal_bytes < wal_bytes_max // 4:
-        yield Finding(Level.OK, "log", f"{wal_bytes:,} bytes of at most {wal_bytes_max:,}")
+        found = f"{wal_bytes:,} bytes of write-ahead log, of {wal_bytes_max:,}"
+        yield Finding(Level.OK, "log", found)
         return
     readers = _others(situation, *READ_LOCK_BYTES)
     is_full = wal_bytes >= wal_bytes_max

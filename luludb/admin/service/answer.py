@@ -6,7 +6,7 @@ import time
 
 from luludb.admin.service.tool import refused
 from luludb.errors import DaemonUnavailable
-from luludb.home import Home
+from luludb.home import Home, stop_command
 from luludb.limits import SERVICE_LOOK_S
 from luludb_client import Client
 
@@ -47,5 +47,5 @@ def refuse_a_daemon_beside(home: Home, service_pid: int | None, timeout_s: float
     if pid is not None and pid != service_pid:
         raise refused(
             f"a daemon that is not this service's (pid {pid}) serves {home.path}; stop it first:"
-            f" kill {pid}"
+            f" {stop_command(home)}"
         )
