@@ -11,7 +11,7 @@ import os
 import select
 import time
 from collections.abc import Callable
-from math import inf
+from math import ceil, inf
 from typing import Any
 
 from luludb.home import Home
@@ -184,7 +184,10 @@ class AsyncLink:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_s = wakeup_s
-            self._timer = self.loop.call_later(max(0.0, wakeup_s - now_s), self._timed)
+            # Whole milliseconds, rounded up: uvloop's timers know no others, and one of less would
+            # come at once, again and again.
+            wait_ms = max(0, ceil((wakeup_s - now_s) * 1000))
+            self._timer = self.loop.call_later(wait_ms / 1000, self._timed)
 
     # The descriptor.
 

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from functools import partial
+from math import ceil
 
 from luludb.errors import LuludbError
 from luludb.home import Home
@@ -127,7 +128,7 @@ class AsyncWatch(AsyncIterator[Change]):
         waiting: asyncio.Future[bool] = loop.create_future()
         descriptor = self._doorbell.descriptor
         self._waiting = waiting
-        timer = loop.call_later(wait_s, _end, waiting, False)
+        timer = loop.call_later(ceil(wait_s * 1000) / 1000, _end, waiting, False)  # as `AsyncLink`
         if descriptor is not None:
             loop.add_reader(descriptor, _end, waiting, True)
         try:
