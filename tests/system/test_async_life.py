@@ -26,7 +26,7 @@ from luludb_client.replica import Replica
 from luludb_client.testing import Daemon, running_daemon
 from tests.system.loops import DEADLINE_S, deaf, run_on, turns
 
-ROUNDS = 300
+ROUNDS = 50
 
 
 @pytest.fixture(scope="module")
