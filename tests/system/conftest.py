@@ -36,7 +36,8 @@ def daemon(short_directory):
 def make_client(request):
     """What makes a client of each kind, with the arguments of `Client` and its methods.
 
-    Where the loop itself matters a test asks for `uvloop` too.
+    Where the loop itself matters a test asks for `uvloop` too. One that takes its time and shows
+    what both have from the same module, such as `Core` or `Feed`, asks for `blocking` alone.
     """
     return KINDS[request.param]
 

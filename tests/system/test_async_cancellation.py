@@ -27,9 +27,9 @@ def daemon() -> Iterator[Daemon]:
         yield daemon
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    return partial(run_on, request.param)
+@pytest.fixture
+def run() -> Callable[..., Any]:
+    return partial(run_on, "asyncio")
 
 
 async def contents(client: AsyncClient, session_id: str) -> list[str]:
@@ -232,7 +232,7 @@ def test_a_read_that_is_cancelled_ends_at_once_and_the_next_one_reads(
 # A watch.
 
 
-@pytest.mark.parametrize("timeout_s", [0, 0.0005, 0.003])
+@pytest.mark.parametrize("timeout_s", [0, 0.003])
 def test_a_watch_whose_steps_are_cancelled_loses_and_repeats_no_change(
     daemon: Daemon, run: Callable[..., Any], timeout_s: float
 ) -> None:
@@ -289,13 +289,19 @@ def test_random_cancellations_double_nothing_and_lose_nothing_that_was_reported_
                     await client.append_message(session_id, "u", content)
             done.setdefault(worker, []).append(number)
 
+    def restart() -> None:
+        daemon.kill()
+        daemon.start()
+
     async def main() -> list[str]:
-        async with AsyncClient(daemon.home) as client:
+        async with AsyncClient(daemon.home, timeout_s=30) as client:
             session = await client.create_session("a", "/")
             workers = [
                 asyncio.create_task(write(client, session.id, worker, 0)) for worker in range(60)
             ]
             for generation in range(1, CANCELLATIONS + 1):
+                if generation == CANCELLATIONS // 2:
+                    restarting = asyncio.create_task(asyncio.to_thread(restart))
                 for _ in range(choose.randrange(4)):
                     await asyncio.sleep(choose.choice((0, 0, 0.0005)))
                 worker = choose.randrange(60)
@@ -305,7 +311,7 @@ def test_random_cancellations_double_nothing_and_lose_nothing_that_was_reported_
                 workers[worker] = asyncio.create_task(
                     write(client, session.id, worker, 1_000 * generation)
                 )
-            await asyncio.gather(*workers)
+            await asyncio.gather(restarting, *workers)
             return await contents(client, session.id)
 
     found = run(main())

@@ -35,8 +35,6 @@ from luludb_client.testing import Daemon, running_daemon
 from tests.system.command_line import luludb
 from tests.system.loops import DEADLINE_S, deaf, run_on, turns
 
-ROUNDS = 50
-
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
@@ -44,9 +42,9 @@ def daemon() -> Iterator[Daemon]:
         yield daemon
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    return partial(run_on, request.param)
+@pytest.fixture
+def run() -> Callable[..., Any]:
+    return partial(run_on, "asyncio")
 
 
 def sockets() -> list[str]:
@@ -141,7 +139,7 @@ def test_no_descriptor_is_closed_that_the_loop_looks_at(
         monkeypatch.setattr(Doorbell, "close", noted)
         for end in ("cancel first", "close first", "close alone"):
             client = AsyncClient(daemon.home)
-            watch = client.watch()
+            watch = client.watch("nothing")
             task = asyncio.create_task(anext(watch))
             while watch._waiting is None or watch._doorbell.descriptor is None:
                 await asyncio.sleep(0)
@@ -324,7 +322,7 @@ def test_a_child_that_only_closes_or_drops_it_touches_nothing_of_its_parents(
     async def main() -> None:
         async with AsyncClient(daemon.home) as client:
             session_id = await use_all(client)
-            watch = client.watch()
+            watch = client.watch(session_id)
             waiting = asyncio.create_task(anext(watch))
             while watch._waiting is None:
                 await asyncio.sleep(0)
@@ -378,25 +376,13 @@ def test_a_watch_that_is_dropped_leaves_no_descriptor(
             async for change in client.watch(after_rev=0):
                 assert change.rev == 1
                 break
-            watch: AsyncWatch | None = client.watch()
+            watch: AsyncWatch | None = client.watch("nothing")
             assert watch is not None
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(watch), 0.05)
             watch = None
             assert sockets() == before
             assert await client.get_session(session_id) is not None
-
-    run(main())
-
-
-def test_no_descriptor_is_left_after_many_clients(daemon: Daemon, run: Callable[..., Any]) -> None:
-    async def main() -> None:
-        before = len(os.listdir("/proc/self/fd")), threading.active_count()
-        for _ in range(ROUNDS):
-            async with AsyncClient(daemon.home) as client:
-                session = await client.create_session("a", "/")
-                assert await client.get_session(session.id) == session
-        assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
 
     run(main())
 
@@ -430,14 +416,14 @@ def test_tasks_that_share_a_start_wait_no_longer_than_their_timeout(
         async with AsyncClient(daemon.home, start=True, timeout_s=0.4) as client:
             started_s = time.monotonic()
             with deaf(daemon):
-                calls = [asyncio.create_task(client.create_session("a", "/")) for _ in range(20)]
+                calls = [asyncio.create_task(client.create_session("a", "/")) for _ in range(60)]
                 await asyncio.sleep(0.1)
                 calls[0].cancel()
                 errors = await asyncio.gather(*calls, return_exceptions=True)
             assert time.monotonic() - started_s < 3
             assert isinstance(errors[0], asyncio.CancelledError)
             assert all(isinstance(error, DaemonUnavailable) for error in errors[1:])
-            assert len({id(error) for error in errors[1:]}) == 19
+            assert len({id(error) for error in errors[1:]}) == 59
             assert (await client.create_session("a", "/")).name == "a"
 
     run(main())
@@ -485,11 +471,9 @@ def test_a_listing_goes_on_in_a_file_that_was_replaced_in_the_middle(
                 await asyncio.to_thread(daemon.stop)
                 for file in daemon.home.glob("lulu.db*"):
                     file.unlink()
-                seen_of_gone = []
+                assert [(await anext(gone)).content for _ in range(9)] == seen[1:]
                 with pytest.raises(DaemonUnavailable, match="no database"):
-                    async for each in gone:
-                        seen_of_gone.append(each.content)  # noqa: PERF401  # what came before it
-                assert seen_of_gone == seen[1:]
+                    await anext(gone)
                 await asyncio.to_thread(daemon.start)
                 async with AsyncClient(daemon.home) as other:
                     await other.create_session("a", "/", id="s")

@@ -21,7 +21,7 @@ LATE_S = 2.0
 Rows = Callable[..., list[tuple[Any, ...]]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     with running_daemon() as daemon:
         yield daemon

@@ -133,6 +133,7 @@ def test_a_restart_between_two_writes_costs_nothing_but_time(
         assert contents(client, session.id) == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_kills_in_the_middle_lose_double_and_reorder_nothing(
     daemon: Daemon, make_client: Callable[..., Client]
 ) -> None:
@@ -149,7 +150,7 @@ def test_kills_in_the_middle_lose_double_and_reorder_nothing(
 
         restarter = threading.Thread(target=restart)
         restarter.start()
-        for number in range(3_000):
+        for number in range(6_000):
             futures.append(
                 client.submit(
                     "message.append", session_id=session.id, role="user", content=f"{number}"
@@ -161,13 +162,14 @@ def test_kills_in_the_middle_lose_double_and_reorder_nothing(
         done.set()
         restarter.join()
 
-        assert contents(client, session.id) == [f"{number}" for number in range(3_000)]
-        assert len({future.result()["rev"] for future in futures}) == 3_000
+        assert contents(client, session.id) == [f"{number}" for number in range(6_000)]
+        assert len({future.result()["rev"] for future in futures}) == 6_000
 
 
 # A daemon that does not answer.
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_a_deaf_daemon_leaves_the_outcome_unknown_and_the_command_is_applied_once(
     daemon: Daemon,
     make_client: Callable[..., Client],
@@ -193,6 +195,7 @@ def test_a_deaf_daemon_is_not_waited_for_longer_than_the_timeout(
             client.ping()
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_submit_waits_for_room_and_not_longer_than_the_timeout(
     daemon: Daemon, make_client: Callable[..., Client]
 ) -> None:
@@ -288,6 +291,7 @@ def test_a_peer_that_is_no_daemon_is_no_daemon(
 # Another program.
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_a_lock_that_another_program_holds_is_waited_for(
     daemon: Daemon, make_client: Callable[..., Client]
 ) -> None:
@@ -305,7 +309,7 @@ def test_a_lock_that_another_program_holds_is_waited_for(
             assert future.result()["rev"] == 2
 
 
-@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)  # it takes 7 s
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_a_lock_that_another_program_keeps_is_busy_in_time(
     daemon: Daemon, make_client: Callable[..., Client]
 ) -> None:
@@ -348,6 +352,7 @@ def test_another_database_is_data_loss_for_a_client_that_knew_the_first(
             assert other.create_session("b", "/").name == "b"
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_a_database_that_went_back_to_an_earlier_state_is_data_loss(
     daemon: Daemon, make_client: Callable[..., Client]
 ) -> None:

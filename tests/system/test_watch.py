@@ -117,6 +117,7 @@ def test_it_begins_at_the_call_and_not_at_the_first_next(client: Client) -> None
     assert next(watch).session_id == "after"
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_it_begins_behind_a_rev_or_with_the_oldest_change(client: Client) -> None:
     create(client, "s")
     append(client, "s", 4)
@@ -140,6 +141,7 @@ def test_it_waits_for_what_comes(client: Client) -> None:
     assert watching.ended() is None
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_a_session_is_told_from_one_whose_id_begins_alike(client: Client) -> None:
     watching = Watching(client.watch("s"))
     create(client, "st")
@@ -155,6 +157,7 @@ def test_a_session_is_told_from_one_whose_id_begins_alike(client: Client) -> Non
     assert watching.ended() is None
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_an_unknown_session_has_no_changes_until_it_has_some(client: Client) -> None:
     watching = Watching(client.watch("später"))
     create(client, "other")
@@ -187,6 +190,7 @@ def test_bad_arguments_are_refused_at_the_call(
 # When it looks.
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_while_nothing_happens_it_looks_once_a_second(client: Client, looks: list[float]) -> None:
     create(client, "s")
     watching = Watching(client.watch(after_rev=0))
@@ -236,6 +240,7 @@ def test_it_finds_a_daemon_that_was_started_anew_and_looks_then(
         assert watching.ended() is None
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_notices_that_wait_make_one_look(client: Client, looks: list[float]) -> None:
     watch = client.watch()
     create(client, "s")
@@ -268,6 +273,7 @@ def test_it_needs_no_daemon(daemon: Daemon, make_client: Callable[..., Client]) 
             daemon.start()
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_it_waits_for_a_database_that_is_not_there_yet(
     tmp_path: Path, make_client: Callable[..., Client]
 ) -> None:
@@ -344,6 +350,7 @@ def test_every_watcher_sees_each_change_once_and_in_order_while_the_daemon_is_ki
             assert watching.changes.empty()
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_a_watcher_that_was_stopped_goes_on_where_it_was(
     daemon: Daemon, make_client: Callable[..., Client]
 ) -> None:
@@ -439,6 +446,7 @@ def test_a_database_that_was_set_back_is_data_loss(
             assert isinstance(watching.ended(), DataLoss)
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_a_database_that_was_set_back_and_grew_again_is_data_loss(
     daemon: Daemon, make_client: Callable[..., Client], tmp_path: Path
 ) -> None:
