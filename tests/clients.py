@@ -13,13 +13,13 @@ from typing import Any, Self
 import uvloop
 
 from luludb_client import AsyncClient, Client
-from luludb_client.batch import AsyncBatch, Transaction
+from luludb_client.batch import AsyncBatch
 
 DEADLINE_S = 60
 
 
 class Loop:
-    """An event loop in a thread of its own."""
+    """An event loop in a thread of its own; what is run after its end has one for a moment."""
 
     def __init__(self, new_event_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
         self._loop = new_event_loop()
@@ -28,6 +28,8 @@ class Loop:
 
     def run(self, coroutine: Any) -> Any:
         """What the coroutine returns or raises."""
+        if self._loop.is_closed():
+            return asyncio.run(coroutine)
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def call(self, function: Callable[[], Any]) -> Any:
@@ -39,9 +41,10 @@ class Loop:
         return self.run(called())
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(DEADLINE_S)
-        self._loop.close()
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(DEADLINE_S)
+            self._loop.close()
 
 
 class LoopClient:
@@ -77,15 +80,11 @@ class LoopClient:
         return LoopFuture(loop, result) if isinstance(result, asyncio.Future) else result
 
     def close(self) -> None:
-        with self._lock:
-            loop, self._made = self._made, None
-        if loop is not None:
-            try:
-                loop.run(self._client.close())
-            finally:
-                loop.close()
-            return
-        asyncio.run(self._client.close())
+        loop = self._loop
+        try:
+            loop.run(self._client.close())
+        finally:
+            loop.close()
 
     def __enter__(self) -> Self:
         self._call(self._client.__aenter__)
@@ -106,20 +105,24 @@ class LoopFuture:
         self._future = future
 
     def result(self, timeout: float | None = None) -> Any:
-        async def waited() -> Any:
-            return await asyncio.wait_for(asyncio.shield(self._future), timeout)
+        self._wait(timeout)
+        return self._future.result()
 
-        return self._loop.run(waited())
-
-    def exception(self) -> BaseException | None:
-        async def waited() -> BaseException | None:
-            await asyncio.wait([self._future])
-            return self._future.exception()
-
-        return self._loop.run(waited())
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._wait(timeout)
+        return self._future.exception()
 
     def done(self) -> bool:
         return self._future.done()
+
+    def _wait(self, timeout: float | None) -> None:
+        async def waited() -> None:
+            await asyncio.wait([self._future], timeout=timeout)
+
+        if not self._future.done():  # the loop may be closed by then
+            self._loop.run(waited())
+        if not self._future.done():
+            raise TimeoutError
 
 
 class _LoopIterator(Iterator[Any]):
@@ -137,13 +140,17 @@ class _LoopIterator(Iterator[Any]):
         self._loop.run(self._found.aclose())
 
 
-class _LoopBatch(contextlib.AbstractContextManager[Transaction]):
+class _LoopBatch(contextlib.AbstractContextManager[Any]):
     def __init__(self, loop: Loop, batch: AsyncBatch) -> None:
         self._loop = loop
         self._batch = batch
 
-    def __enter__(self) -> Transaction:
-        return self._loop.run(self._batch.__aenter__())
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __enter__(self) -> Self:
+        self._loop.run(self._batch.__aenter__())
+        return self
 
     def __exit__(self, *error: Any) -> None:
         self._loop.run(self._batch.__aexit__(*error))

@@ -4,11 +4,15 @@ import contextlib
 import shutil
 import sqlite3
 import tempfile
+import time
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from luludb_client import feed
+from luludb_client.replica import Replica
+from tests.clients import KINDS
 from tests.peer import connected, listening
 from tests.serving import serving
 
@@ -26,6 +30,16 @@ def daemon(short_directory):
     """One daemon for all tests of a module, which use clients and sessions of their own."""
     with serving(short_directory / "shared") as server:
         yield server
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def make_client(request):
+    """What makes a client of each kind, with the arguments of `Client` and its methods.
+
+    Where the loop itself matters a test asks for `uvloop` too. One that takes its time and shows
+    what both have from the same module, such as `Core` or `Feed`, asks for `blocking` alone.
+    """
+    return KINDS[request.param]
 
 
 @pytest.fixture
@@ -67,3 +81,23 @@ def read_rows(home, sql, *parameters):
 def rows():
     """`rows(home, sql, *parameters)` reads `lulu.db` from outside."""
     return read_rows
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """When each look into the file was made, in this process."""
+    made = []
+    look = Replica.look
+
+    def noted(self, rev, session_id):
+        made.append(time.monotonic())
+        return look(self, rev, session_id)
+
+    monkeypatch.setattr(Replica, "look", noted)
+    return made
+
+
+@pytest.fixture
+def notices_alone(monkeypatch):
+    """Without a notice, a connection or a bell nobody looks again in a test's time."""
+    monkeypatch.setattr(feed, "WATCH_LOOK_S", 3600.0)

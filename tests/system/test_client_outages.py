@@ -1,4 +1,4 @@
-"""The Python client while the daemon is absent, dead, deaf, or not what it was."""
+"""Both Python clients while the daemon is absent, dead, deaf, or not what it was."""
 
 from __future__ import annotations
 
@@ -59,31 +59,36 @@ def contents(client: Client, session_id: str) -> list[str]:
 
 def test_without_a_daemon_a_write_waits_for_its_timeout_and_says_how_to_start_one(
     tmp_path: Path,
+    make_client: Callable[..., Client],
 ) -> None:
     with (
-        Client(tmp_path, timeout_s=0.4) as client,
+        make_client(tmp_path, timeout_s=0.4) as client,
         timed(0.4, 0.4 + LATE_S),
         pytest.raises(DaemonUnavailable, match=f"luludb start --home {tmp_path}"),
     ):
         client.create_session("a", "/")
 
 
-def test_without_a_daemon_ping_and_status_fail_at_once(tmp_path: Path) -> None:
-    with Client(tmp_path) as client:
+def test_without_a_daemon_ping_and_status_fail_at_once(
+    tmp_path: Path, make_client: Callable[..., Client]
+) -> None:
+    with make_client(tmp_path) as client:
         for call in (client.ping, client.status):
             with timed(0, LATE_S), pytest.raises(DaemonUnavailable, match="luludb start"):
                 call()
 
 
-def test_what_a_killed_daemon_left_behind_does_not_look_like_one(daemon: Daemon) -> None:
+def test_what_a_killed_daemon_left_behind_does_not_look_like_one(
+    daemon: Daemon, make_client: Callable[..., Client]
+) -> None:
     daemon.kill()
 
-    with Client(daemon.home) as client, timed(0, LATE_S), pytest.raises(DaemonUnavailable):
+    with make_client(daemon.home) as client, timed(0, LATE_S), pytest.raises(DaemonUnavailable):
         client.ping()
 
 
-def test_reads_need_no_daemon(daemon: Daemon) -> None:
-    with Client(daemon.home) as client:
+def test_reads_need_no_daemon(daemon: Daemon, make_client: Callable[..., Client]) -> None:
+    with make_client(daemon.home) as client:
         session = client.create_session("a", "/")
         client.append_message(session.id, "user", "hi")
 
@@ -92,17 +97,19 @@ def test_reads_need_no_daemon(daemon: Daemon) -> None:
 
             assert client.get_session(session.id) == session
             assert contents(client, session.id) == ["hi"]
-            with Client(daemon.home) as other:
+            with make_client(daemon.home) as other:
                 assert contents(other, session.id) == ["hi"]
             daemon.start()
 
 
-def test_a_write_waits_for_a_daemon_that_comes_in_time(daemon: Daemon) -> None:
+def test_a_write_waits_for_a_daemon_that_comes_in_time(
+    daemon: Daemon, make_client: Callable[..., Client]
+) -> None:
     daemon.stop()
     starter = threading.Timer(0.3, daemon.start)
     starter.start()
 
-    with Client(daemon.home) as client:
+    with make_client(daemon.home) as client:
         session = client.create_session("a", "/")
         starter.join()
 
@@ -114,9 +121,9 @@ def test_a_write_waits_for_a_daemon_that_comes_in_time(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("end", [Daemon.kill, Daemon.stop], ids=["kill", "stop"])
 def test_a_restart_between_two_writes_costs_nothing_but_time(
-    daemon: Daemon, end: Callable[[Daemon], None]
+    daemon: Daemon, make_client: Callable[..., Client], end: Callable[[Daemon], None]
 ) -> None:
-    with Client(daemon.home) as client:
+    with make_client(daemon.home) as client:
         session = client.create_session("a", "/")
         for number in range(3):
             client.append_message(session.id, "user", f"{number}")
@@ -126,8 +133,11 @@ def test_a_restart_between_two_writes_costs_nothing_but_time(
         assert contents(client, session.id) == ["0", "1", "2"]
 
 
-def test_kills_in_the_middle_lose_double_and_reorder_nothing(daemon: Daemon) -> None:
-    with Client(daemon.home, timeout_s=30) as client:
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
+def test_kills_in_the_middle_lose_double_and_reorder_nothing(
+    daemon: Daemon, make_client: Callable[..., Client]
+) -> None:
+    with make_client(daemon.home, timeout_s=30) as client:
         session = client.create_session("a", "/")
         futures = []
         done = threading.Event()
@@ -159,10 +169,12 @@ def test_kills_in_the_middle_lose_double_and_reorder_nothing(daemon: Daemon) -> 
 # A daemon that does not answer.
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_a_deaf_daemon_leaves_the_outcome_unknown_and_the_command_is_applied_once(
     daemon: Daemon,
+    make_client: Callable[..., Client],
 ) -> None:
-    with Client(daemon.home, timeout_s=0.5) as client:
+    with make_client(daemon.home, timeout_s=0.5) as client:
         session = client.create_session("a", "/")
         with deaf(daemon), timed(0.5, 0.5 + LATE_S), pytest.raises(OutcomeUnknown) as caught:
             client.append_message(session.id, "user", "first", id="first")
@@ -173,16 +185,21 @@ def test_a_deaf_daemon_leaves_the_outcome_unknown_and_the_command_is_applied_onc
         assert contents(client, session.id) == ["first", "second"]
 
 
-def test_a_deaf_daemon_is_not_waited_for_longer_than_the_timeout(daemon: Daemon) -> None:
-    with deaf(daemon), Client(daemon.home, timeout_s=0.4) as client:
+def test_a_deaf_daemon_is_not_waited_for_longer_than_the_timeout(
+    daemon: Daemon, make_client: Callable[..., Client]
+) -> None:
+    with deaf(daemon), make_client(daemon.home, timeout_s=0.4) as client:
         with timed(0.4, 0.4 + LATE_S), pytest.raises(DaemonUnavailable, match=str(daemon.pid)):
             client.create_session("a", "/")
         with timed(0.4, 0.4 + LATE_S), pytest.raises(DaemonUnavailable, match=str(daemon.pid)):
             client.ping()
 
 
-def test_submit_waits_for_room_and_not_longer_than_the_timeout(daemon: Daemon) -> None:
-    with Client(daemon.home, timeout_s=0.5) as client:
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
+def test_submit_waits_for_room_and_not_longer_than_the_timeout(
+    daemon: Daemon, make_client: Callable[..., Client]
+) -> None:
+    with make_client(daemon.home, timeout_s=0.5) as client:
         client.ping()
         session = client.create_session("a", "/")
         with deaf(daemon):
@@ -203,8 +220,10 @@ def test_submit_waits_for_room_and_not_longer_than_the_timeout(daemon: Daemon) -
         assert contents(client, session.id)[-1] == "last"
 
 
-def test_close_ends_what_is_open_and_what_was_never_sent(daemon: Daemon) -> None:
-    client = Client(daemon.home, timeout_s=0.5)
+def test_close_ends_what_is_open_and_what_was_never_sent(
+    daemon: Daemon, make_client: Callable[..., Client]
+) -> None:
+    client = make_client(daemon.home, timeout_s=0.5)
     session = client.create_session("a", "/")
     with deaf(daemon):
         futures = [
@@ -219,8 +238,10 @@ def test_close_ends_what_is_open_and_what_was_never_sent(daemon: Daemon) -> None
     assert kinds <= {OutcomeUnknown, DaemonUnavailable}
 
 
-def test_close_waits_for_what_was_submitted(daemon: Daemon) -> None:
-    client = Client(daemon.home)
+def test_close_waits_for_what_was_submitted(
+    daemon: Daemon, make_client: Callable[..., Client]
+) -> None:
+    client = make_client(daemon.home)
     session = client.create_session("a", "/")
     futures = [
         client.submit("message.append", session_id=session.id, role="user", content="")
@@ -232,10 +253,12 @@ def test_close_waits_for_what_was_submitted(daemon: Daemon) -> None:
     assert all(future.result(timeout=0)["rev"] for future in futures)
 
 
-def test_a_peer_that_is_no_daemon_is_no_daemon(tmp_path: Path, short_directory: Path) -> None:
+def test_a_peer_that_is_no_daemon_is_no_daemon(
+    tmp_path: Path, make_client: Callable[..., Client], short_directory: Path
+) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    path = short_directory / "command.sock"
+    path = short_directory / f"{tmp_path.name}.sock"
     (run / "daemon.json").write_text(
         '{"pid": 1, "boot_id": "b", "version": "0", "protocol": 1,'
         f' "command": "ipc://{path}", "changes": "ipc://{path}"}}'
@@ -256,7 +279,7 @@ def test_a_peer_that_is_no_daemon_is_no_daemon(tmp_path: Path, short_directory: 
         answerer = threading.Thread(target=answer)
         answerer.start()
         try:
-            with Client(tmp_path, timeout_s=0.4) as client:
+            with make_client(tmp_path, timeout_s=0.4) as client:
                 for call in (client.ping, lambda: client.create_session("a", "/")):
                     with timed(0, 0.4 + LATE_S), pytest.raises(DaemonUnavailable):
                         call()
@@ -268,8 +291,11 @@ def test_a_peer_that_is_no_daemon_is_no_daemon(tmp_path: Path, short_directory: 
 # Another program.
 
 
-def test_a_lock_that_another_program_holds_is_waited_for(daemon: Daemon) -> None:
-    with Client(daemon.home) as client:
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
+def test_a_lock_that_another_program_holds_is_waited_for(
+    daemon: Daemon, make_client: Callable[..., Client]
+) -> None:
+    with make_client(daemon.home) as client:
         session = client.create_session("a", "/")
         with contextlib.closing(sqlite3.connect(daemon.home / "lulu.db")) as foreign:
             foreign.execute("BEGIN IMMEDIATE")
@@ -283,8 +309,11 @@ def test_a_lock_that_another_program_holds_is_waited_for(daemon: Daemon) -> None
             assert future.result()["rev"] == 2
 
 
-def test_a_lock_that_another_program_keeps_is_busy_in_time(daemon: Daemon) -> None:
-    with Client(daemon.home, timeout_s=8) as client:
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
+def test_a_lock_that_another_program_keeps_is_busy_in_time(
+    daemon: Daemon, make_client: Callable[..., Client]
+) -> None:
+    with make_client(daemon.home, timeout_s=8) as client:
         session = client.create_session("a", "/")
         with contextlib.closing(sqlite3.connect(daemon.home / "lulu.db")) as foreign:
             foreign.execute("BEGIN IMMEDIATE")
@@ -300,14 +329,16 @@ def test_a_lock_that_another_program_keeps_is_busy_in_time(daemon: Daemon) -> No
 # Another database.
 
 
-def test_another_database_is_data_loss_for_a_client_that_knew_the_first(daemon: Daemon) -> None:
-    with Client(daemon.home) as client:
+def test_another_database_is_data_loss_for_a_client_that_knew_the_first(
+    daemon: Daemon, make_client: Callable[..., Client]
+) -> None:
+    with make_client(daemon.home) as client:
         client.create_session("a", "/")
         daemon.stop()
         for file in daemon.home.glob("lulu.db*"):
             file.unlink()
         daemon.start()
-        with Client(daemon.home) as other:
+        with make_client(daemon.home) as other:
             # The new database has gone further than the first, so that nothing but its id tells.
             for _ in range(3):
                 other.create_session("b", "/")
@@ -321,8 +352,11 @@ def test_another_database_is_data_loss_for_a_client_that_knew_the_first(daemon: 
             assert other.create_session("b", "/").name == "b"
 
 
-def test_a_database_that_went_back_to_an_earlier_state_is_data_loss(daemon: Daemon) -> None:
-    with Client(daemon.home) as client:
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
+def test_a_database_that_went_back_to_an_earlier_state_is_data_loss(
+    daemon: Daemon, make_client: Callable[..., Client]
+) -> None:
+    with make_client(daemon.home) as client:
         session = client.create_session("a", "/")
         daemon.stop()
         before = {file: file.read_bytes() for file in daemon.home.glob("lulu.db*")}

@@ -202,6 +202,13 @@ def test_closing_ends_calls_of_other_threads(daemon: Daemon, session_id: str) ->
     assert {error.code for error in errors} <= {"closed", "outcome_unknown"}
 
 
+def test_a_submitted_command_cannot_be_cancelled(client: Client, session_id: str) -> None:
+    future = append(client, session_id)
+
+    assert not future.cancel()
+    assert future.result()["message"]["session_id"] == session_id
+
+
 # Interruption.
 
 

@@ -1,38 +1,41 @@
-"""`Client.watch` against real daemons: every change once, in order, whatever happens to them."""
+"""`watch` of both clients: every change once, in order, whatever happens to the daemons."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
-import queue
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from luludb.limits import WATCH_LOOK_S
 from luludb_client import (
-    Change,
     ChangesPruned,
     Client,
     DataLoss,
     InvalidRequest,
     LuludbError,
-    feed,
 )
-from luludb_client.replica import Replica
 from luludb_client.testing import Daemon, running_daemon
+from tests.clients import KINDS
+from tests.system.watching import (
+    DEADLINE_S,
+    TEST_S_MAX,
+    Watching,
+    append,
+    create,
+    last_rev,
+    open_files,
+    revs,
+)
 
-DEADLINE_S = 30
-TEST_S_MAX = 120
 WRITER = """
 import sys
 from luludb_client import Client
@@ -86,92 +89,9 @@ def daemon() -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def client(daemon: Daemon) -> Iterator[Client]:
-    with Client(daemon.home) as client:
+def client(daemon: Daemon, make_client: Callable[..., Client]) -> Iterator[Client]:
+    with make_client(daemon.home) as client:
         yield client
-
-
-class Watching:
-    """A thread that iterates over a watch; what it gives can be waited for."""
-
-    def __init__(self, watch: Iterator[Change]) -> None:
-        self.changes: queue.Queue[Change | None] = queue.Queue()
-        self.error: LuludbError | None = None
-        self._watch = watch
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def _run(self) -> None:
-        try:
-            for change in self._watch:
-                self.changes.put(change)
-        except LuludbError as error:
-            self.error = error
-        self.changes.put(None)
-
-    def next(self) -> Change | None:
-        """The next change; None at the end."""
-        return self.changes.get(timeout=DEADLINE_S)
-
-    def revs_through(self, last_rev: int) -> list[int]:
-        revs = []
-        while not revs or revs[-1] < last_rev:
-            change = self.next()
-            assert change is not None, self.error
-            revs.append(change.rev)
-        return revs
-
-    def ended(self) -> LuludbError | None:
-        """Wait for the end. Returns the error that it ended with."""
-        while self.next() is not None:
-            pass
-        self.thread.join(DEADLINE_S)
-        return self.error
-
-
-@pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """When each look into the file was made, in this process."""
-    made: list[float] = []
-    look = Replica.look
-
-    def noted(self: Replica, rev: int | None, session_id: str | None) -> object:
-        made.append(time.monotonic())
-        return look(self, rev, session_id)
-
-    monkeypatch.setattr(Replica, "look", noted)
-    return made
-
-
-@pytest.fixture
-def notices_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a notice, a connection or a bell nobody looks again in a test's time."""
-    monkeypatch.setattr(feed, "WATCH_LOOK_S", 3600.0)
-
-
-def create(client: Client, id: str) -> str:
-    return client.create_session("n", "/", id=id).id
-
-
-def append(client: Client, session_id: str, count: int = 1) -> None:
-    for _ in range(count):
-        client.append_message(session_id, "user", "")
-
-
-def last_rev(home: Path) -> int:
-    with contextlib.closing(sqlite3.connect(f"file:{home}/lulu.db?mode=ro", uri=True)) as reader:
-        return int(
-            reader.execute("SELECT value FROM lulu_meta WHERE key = 'last_rev'").fetchone()[0]
-        )
-
-
-def open_files() -> int:
-    gc.collect()
-    return len(os.listdir("/dev/fd"))
-
-
-def revs(watch: Iterator[Change], count: int) -> list[int]:
-    return [next(watch).rev for _ in range(count)]
 
 
 # What it gives.
@@ -200,6 +120,7 @@ def test_it_begins_at_the_call_and_not_at_the_first_next(client: Client) -> None
     assert next(watch).session_id == "after"
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_it_begins_behind_a_rev_or_with_the_oldest_change(client: Client) -> None:
     create(client, "s")
     append(client, "s", 4)
@@ -223,6 +144,7 @@ def test_it_waits_for_what_comes(client: Client) -> None:
     assert watching.ended() is None
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_a_session_is_told_from_one_whose_id_begins_alike(client: Client) -> None:
     watching = Watching(client.watch("s"))
     create(client, "st")
@@ -238,6 +160,7 @@ def test_a_session_is_told_from_one_whose_id_begins_alike(client: Client) -> Non
     assert watching.ended() is None
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_an_unknown_session_has_no_changes_until_it_has_some(client: Client) -> None:
     watching = Watching(client.watch("später"))
     create(client, "other")
@@ -261,15 +184,16 @@ def test_an_unknown_session_has_no_changes_until_it_has_some(client: Client) -> 
     ],
 )
 def test_bad_arguments_are_refused_at_the_call(
-    tmp_path: Path, arguments: dict[str, object]
+    tmp_path: Path, make_client: Callable[..., Client], arguments: dict[str, object]
 ) -> None:
-    with Client(tmp_path) as client, pytest.raises(InvalidRequest):
+    with make_client(tmp_path) as client, pytest.raises(InvalidRequest):
         client.watch(**arguments)  # type: ignore[arg-type]
 
 
 # When it looks.
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_while_nothing_happens_it_looks_once_a_second(client: Client, looks: list[float]) -> None:
     create(client, "s")
     watching = Watching(client.watch(after_rev=0))
@@ -372,7 +296,7 @@ def test_where_nothing_rings_a_change_is_found_by_the_next_look_a_second_later(
 
         client.close()
         assert watching.ended() is None
-    assert min(waited_s) < 1.5 * feed.WATCH_LOOK_S
+    assert min(waited_s) < 1.5 * WATCH_LOOK_S
 
 
 @pytest.mark.usefixtures("notices_alone")
@@ -390,8 +314,11 @@ def test_a_notice_makes_it_look(client: Client, session_id: str | None) -> None:
 
 
 @pytest.mark.usefixtures("notices_alone")
-def test_it_finds_a_daemon_that_was_started_anew_and_looks_then(daemon: Daemon) -> None:
-    with Client(daemon.home) as client:
+@pytest.mark.parametrize("make_client", KINDS, indirect=True)
+def test_it_finds_a_daemon_that_was_started_anew_and_looks_then(
+    daemon: Daemon, make_client: Callable[..., Client]
+) -> None:
+    with make_client(daemon.home) as client:
         create(client, "s")
         watching = Watching(client.watch(after_rev=0))
         watching.revs_through(1)
@@ -407,6 +334,7 @@ def test_it_finds_a_daemon_that_was_started_anew_and_looks_then(daemon: Daemon) 
         assert watching.ended() is None
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_notices_that_wait_make_one_look(client: Client, looks: list[float]) -> None:
     watch = client.watch()
     create(client, "s")
@@ -428,8 +356,8 @@ def test_notices_that_wait_make_one_look(client: Client, looks: list[float]) -> 
 # What happens to the daemon.
 
 
-def test_it_needs_no_daemon(daemon: Daemon) -> None:
-    with Client(daemon.home) as client:
+def test_it_needs_no_daemon(daemon: Daemon, make_client: Callable[..., Client]) -> None:
+    with make_client(daemon.home) as client:
         create(client, "s")
         append(client, "s", 3)
         for end in (daemon.kill, daemon.stop):
@@ -439,9 +367,12 @@ def test_it_needs_no_daemon(daemon: Daemon) -> None:
             daemon.start()
 
 
-def test_it_waits_for_a_database_that_is_not_there_yet(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
+def test_it_waits_for_a_database_that_is_not_there_yet(
+    tmp_path: Path, make_client: Callable[..., Client]
+) -> None:
     home = tmp_path / "home"
-    with Client(home) as client, running_daemon() as elsewhere:
+    with make_client(home) as client, running_daemon() as elsewhere:
         watchings = [
             Watching(client.watch()),
             Watching(client.watch(after_rev=0)),
@@ -461,10 +392,11 @@ def test_it_waits_for_a_database_that_is_not_there_yet(tmp_path: Path) -> None:
 
 def test_every_watcher_sees_each_change_once_and_in_order_while_the_daemon_is_killed(
     daemon: Daemon,
+    make_client: Callable[..., Client],
 ) -> None:
     each, sessions = 150, ["a", "ab", "b"]
     total = len(sessions) * (each + 1)
-    with Client(daemon.home) as client, contextlib.ExitStack() as stack:
+    with make_client(daemon.home) as client, contextlib.ExitStack() as stack:
         watchings = {id: Watching(client.watch(id)) for id in sessions}
         everything = [Watching(client.watch()), Watching(client.watch(after_rev=0))]
         other = stack.enter_context(
@@ -512,9 +444,12 @@ def test_every_watcher_sees_each_change_once_and_in_order_while_the_daemon_is_ki
             assert watching.changes.empty()
 
 
-def test_a_watcher_that_was_stopped_goes_on_where_it_was(daemon: Daemon) -> None:
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
+def test_a_watcher_that_was_stopped_goes_on_where_it_was(
+    daemon: Daemon, make_client: Callable[..., Client]
+) -> None:
     total = 700
-    with Client(daemon.home) as client, contextlib.ExitStack() as stack:
+    with make_client(daemon.home) as client, contextlib.ExitStack() as stack:
         create(client, "s")
         watcher = stack.enter_context(
             subprocess.Popen(
@@ -541,10 +476,12 @@ def test_a_watcher_that_was_stopped_goes_on_where_it_was(daemon: Daemon) -> None
 # What is gone.
 
 
-def test_changes_that_are_no_longer_kept_are_told(tmp_path: Path) -> None:
+def test_changes_that_are_no_longer_kept_are_told(
+    tmp_path: Path, make_client: Callable[..., Client]
+) -> None:
     with (
         running_daemon(tmp_path, env={"LULUDB_CHANGES_KEPT_MAX": "10"}),
-        Client(tmp_path) as client,
+        make_client(tmp_path) as client,
     ):
         slow = client.watch()
         create(client, "s")
@@ -617,9 +554,9 @@ def copy_of(home: Path, to: Path) -> Iterator[Callable[..., None]]:
     [pytest.param((), id="of-the-same-id"), pytest.param(("another",), id="of-another-id")],
 )
 def test_a_database_that_was_set_back_is_data_loss(
-    daemon: Daemon, tmp_path: Path, database_id: tuple[str, ...]
+    daemon: Daemon, make_client: Callable[..., Client], tmp_path: Path, database_id: tuple[str, ...]
 ) -> None:
-    with Client(daemon.home) as client:
+    with make_client(daemon.home) as client:
         create(client, "s")
         watchings = [
             Watching(client.watch(after_rev=0)),
@@ -640,10 +577,11 @@ def test_a_database_that_was_set_back_is_data_loss(
             assert isinstance(watching.ended(), DataLoss)
 
 
+@pytest.mark.parametrize("make_client", ["blocking"], indirect=True)
 def test_a_database_that_was_set_back_and_grew_again_is_data_loss(
-    daemon: Daemon, tmp_path: Path
+    daemon: Daemon, make_client: Callable[..., Client], tmp_path: Path
 ) -> None:
-    with Client(daemon.home) as client:
+    with make_client(daemon.home) as client:
         create(client, "s")
         watches = [client.watch(after_rev=0), client.watch("s", after_rev=0)]
         with copy_of(daemon.home, tmp_path / "copy.db") as put_back:
@@ -653,7 +591,7 @@ def test_a_database_that_was_set_back_and_grew_again_is_data_loss(
             daemon.stop()
             put_back()
             daemon.start()
-        with Client(daemon.home) as other:
+        with make_client(daemon.home) as other:
             append(other, "s", 10)
 
         for watch in watches:
@@ -665,9 +603,11 @@ def test_a_database_that_was_set_back_and_grew_again_is_data_loss(
 
 
 @pytest.mark.usefixtures("notices_alone")
-def test_closing_the_client_ends_each_watch_and_leaves_no_descriptor(daemon: Daemon) -> None:
+def test_closing_the_client_ends_each_watch_and_leaves_no_descriptor(
+    daemon: Daemon, make_client: Callable[..., Client]
+) -> None:
     before = open_files()
-    client = Client(daemon.home)
+    client = make_client(daemon.home)
     create(client, "s")
     watchings = [Watching(client.watch(id, after_rev=0)) for id in (None, "s", "nothing")]
     suspended = client.watch(after_rev=0)
@@ -719,101 +659,3 @@ def test_a_watch_that_is_dropped_leaves_no_descriptor(client: Client) -> None:
         break
 
     assert open_files() == before
-
-
-def test_an_interrupt_ends_it(client: Client, looks: list[float]) -> None:
-    create(client, "s")
-    before = open_files()
-    watch = client.watch()
-    main_thread_id = threading.main_thread().ident
-    assert main_thread_id is not None
-
-    def interrupt() -> None:
-        while len(looks) < 2:  # one at the call, and one inside next()
-            time.sleep(0.001)
-        signal.pthread_kill(main_thread_id, signal.SIGINT)
-
-    interrupter = threading.Thread(target=interrupt)
-    interrupter.start()
-
-    with pytest.raises(KeyboardInterrupt):
-        next(watch)
-
-    interrupter.join()
-    with pytest.raises(StopIteration):
-        next(watch)
-    assert open_files() == before
-
-
-# Threads and forks.
-
-
-@pytest.mark.usefixtures("notices_alone")
-def test_threads_watch_over_connections_of_their_own(client: Client) -> None:
-    threads_before = threading.active_count()
-    watchings = [Watching(client.watch()) for _ in range(12)]
-    assert threading.active_count() == threads_before + 12
-    create(client, "s")
-    append(client, "s", 50)
-
-    for watching in watchings:
-        assert watching.revs_through(51) == list(range(1, 52))
-    client.close()
-    for watching in watchings:
-        assert watching.ended() is None
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Run `work` in a forked child; returns its exit code, 0 where nothing was raised."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        signal.alarm(DEADLINE_S)  # a child inherits none
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-@pytest.mark.usefixtures("notices_alone")
-def test_parent_and_forked_child_both_go_on_from_where_the_watch_was(client: Client) -> None:
-    watch = client.watch()
-    create(client, "s")
-    assert next(watch).rev == 1
-
-    def work() -> None:
-        append(client, "s")
-        assert revs(watch, 2) == [2, 3]
-        append(client, "s")
-        assert next(watch).rev == 4
-        client.close()
-
-    append(client, "s")
-    code = in_child(work)
-
-    assert code == 0
-    assert revs(watch, 3) == [2, 3, 4]  # the child took none of its notices
-    watch.close()
-
-
-@pytest.mark.usefixtures("notices_alone")
-def test_a_child_may_close_what_a_thread_of_its_parent_waits_for(client: Client) -> None:
-    create(client, "s")
-    watch = client.watch(after_rev=0)
-    watching = Watching(watch)
-    watching.revs_through(1)
-
-    def work() -> None:
-        with pytest.raises(LuludbError, match="in use by another thread at the fork"):
-            next(watch)
-        client.close()
-
-    code = in_child(work)
-    append(client, "s")
-
-    assert code == 0
-    assert watching.revs_through(2) == [2]
-    client.close()
-    assert watching.ended() is None

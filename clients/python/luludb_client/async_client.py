@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
+import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -24,6 +26,7 @@ from luludb_client.feed import Feed
 from luludb_client.link import closed_error
 from luludb_client.offload import Offload
 from luludb_client.operations import Operation, check_timeout, pack
+from luludb_client.outcomes import copy_of
 from luludb_client.replica import Replica
 from luludb_client.starting import have_daemon
 
@@ -58,12 +61,12 @@ class AsyncClient:
         timeout_s: float = CLIENT_TIMEOUT_S,
         start: bool = False,
     ) -> None:
+        self._link: AsyncLink | None = None
         self._home = find_home(home)
         self._timeout_s = check_timeout(timeout_s)
         self._start = start
         self._is_closed = False
-        self._link: AsyncLink | None = None
-        self._starting = asyncio.Lock()
+        self._starting: asyncio.Future[None] | None = None  # what the tasks share that need it
         self._offload = Offload()
         self._replica = Replica(self._home, self._timeout_s)
         self._watches: weakref.WeakSet[AsyncWatch] = weakref.WeakSet()
@@ -192,7 +195,8 @@ class AsyncClient:
     ) -> AsyncIterator[Message]:
         """A session's messages in the order in which they were appended; none of an unknown one.
 
-        An asynchronous iterator, which raises its errors at its first step.
+        An asynchronous generator: it raises its errors at its first step, and a task that is
+        cancelled inside it ends it.
 
         Args:
             session_id: whose messages.
@@ -289,14 +293,16 @@ class AsyncClient:
         """Wait for what was submitted, up to the timeout, and give everything back.
 
         What was sent and has no answer by then ends as OutcomeUnknown, what was never sent as
-        DaemonUnavailable.
+        DaemonUnavailable. A client whose loop is closed may be closed in another one.
         """
+        link = self._link
+        if link is not None and _is_elsewhere(link):
+            raise _other_loop_error()
         self._is_closed = True
         for watch in list(self._watches):
             watch.close()
-        link = self._link
         try:
-            if link is not None and link.pid == os.getpid():
+            if link is not None and link.pid == os.getpid() and not link.loop.is_closed():
                 await link.close(self._timeout_s)
             elif link is not None:
                 link.let_go()
@@ -315,6 +321,21 @@ class AsyncClient:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
+        link = self._link
+        if link is None or link.is_closed:
+            return
+        if link.pid != os.getpid():
+            link.let_go()
+            return
+        # The loop refers to what it watches, so nothing else would ever close the socket.
+        warn(f"unclosed AsyncClient of {self._home.path}", ResourceWarning, source=self)
+        if not link.loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # it was closed in between
+                link.loop.call_soon_threadsafe(link.end)  # the collector runs in any thread
+                return
+        link.let_go()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -340,25 +361,53 @@ class AsyncClient:
         link = self._link
         if link is not None and link.loop is not asyncio.get_running_loop():
             if link.pid == os.getpid():
-                raise LuludbError(
-                    "this AsyncClient belongs to another event loop; make one in this loop",
-                    code="closed",
-                )
+                raise _other_loop_error()
             link.let_go()
             self._link = link = None
         return link
 
     async def _new_link(self) -> AsyncLink:
         if self._start:
-            async with self._starting:  # one task starts a daemon, and the others wait for it
-                if self._link is None:
-                    deadline_s = time.monotonic() + self._timeout_s
-                    await self._offload.run(partial(have_daemon, self._home, deadline_s))
-                    self._check_open()
+            await self._have_daemon()
+            self._check_open()
         if self._link is None:
             self._link = AsyncLink(self._home, asyncio.get_running_loop())
         return self._link
 
+    async def _have_daemon(self) -> None:
+        """Wait for a daemon that one thread starts for all tasks."""
+        starting = self._starting
+        if starting is None or starting.get_loop() is not asyncio.get_running_loop():
+            deadline_s = time.monotonic() + self._timeout_s
+            starting = self._offload.begin(partial(have_daemon, self._home, deadline_s))
+            starting.add_done_callback(self._started)
+            self._starting = starting
+        await asyncio.wait([starting])  # unlike an await of it, no cancelled task cancels it
+        error = starting.exception()
+        if isinstance(error, LuludbError):
+            raise copy_of(error)
+        starting.result()
+
+    def _started(self, starting: asyncio.Future[None]) -> None:
+        self._starting = None
+        if not starting.cancelled():
+            starting.exception()  # taken, as perhaps no task waits for it any more
+
     def _check_open(self) -> None:
         if self._is_closed:
             raise closed_error()
+
+
+def _is_elsewhere(link: AsyncLink) -> bool:
+    """Whether a link of this process belongs to another loop, which may go on."""
+    return (
+        link.pid == os.getpid()
+        and not link.loop.is_closed()
+        and link.loop is not asyncio.get_running_loop()
+    )
+
+
+def _other_loop_error() -> LuludbError:
+    return LuludbError(
+        "this AsyncClient belongs to another event loop; make one in this loop", code="closed"
+    )

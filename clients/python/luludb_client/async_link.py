@@ -11,7 +11,7 @@ import os
 import select
 import time
 from collections.abc import Callable
-from math import inf
+from math import ceil, inf
 from typing import Any
 
 from luludb.home import Home
@@ -32,6 +32,11 @@ class AsyncLink:
     Args:
         home: whose daemon.
         loop: the running one.
+
+    Attributes:
+        loop: the same.
+        pid: of the process that made it.
+        is_closed: whether everything was given back.
     """
 
     def __init__(self, home: Home, loop: asyncio.AbstractEventLoop) -> None:
@@ -46,7 +51,7 @@ class AsyncLink:
         self._is_due = False  # whether a turn is on the loop's list
         self._waiters: dict[asyncio.Future[None], Callable[[], bool]] = {}
         self._submitting = asyncio.Lock()  # its waiters come first in, first out
-        self._is_closed = False
+        self.is_closed = False
 
     # What the client calls.
 
@@ -88,20 +93,27 @@ class AsyncLink:
         try:
             await self._wait(self._is_flushed, time.monotonic() + timeout_s)
         finally:
-            if not self._is_closed:
-                self._is_closed = True
-                self._core.abandon_all()
-                self._hand_out()
-                self._unwatch()
-                self._channel.close()
-                if self._timer is not None:
-                    self._timer.cancel()
+            self.end()
+
+    def end(self) -> None:
+        """End what is left, and give everything back."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self._core.abandon_all()
+        self._hand_out()
+        self._unwatch()
+        self._channel.close()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def let_go(self) -> None:
-        """Close this process's copy of a socket that a fork left to it.
+        """Close the socket of a loop that is closed, or this process's copy after a fork.
 
-        The loop is the parent's: what it watches is not touched, as the two share it.
+        That loop is not touched: it looks at nothing any more, or is the parent's, with which a
+        child shares it.
         """
+        self.is_closed = True
         self._channel.let_go()
 
     # Turns of the loop.
@@ -119,10 +131,13 @@ class AsyncLink:
     def _turn(self) -> None:
         """Do what is due, write what can be written, and hand out what is decided."""
         self._is_due = False
-        if self._is_closed:
+        if self.is_closed:
             return
         channel = self._channel
         now_s = time.monotonic()
+        if now_s >= self._core.due_s:
+            # Something else may have held the loop up: what came meanwhile is not late.
+            channel.receive(now_s)
         channel.advance(now_s)
         if channel.is_broken:
             self._unwatch()
@@ -169,7 +184,10 @@ class AsyncLink:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_s = wakeup_s
-            self._timer = self.loop.call_later(max(0.0, wakeup_s - now_s), self._timed)
+            # Whole milliseconds, rounded up: uvloop's timers know no others, and one of less would
+            # come at once, again and again.
+            wait_ms = max(0, ceil((wakeup_s - now_s) * 1000))
+            self._timer = self.loop.call_later(wait_ms / 1000, self._timed)
 
     # The descriptor.
 
@@ -212,11 +230,11 @@ class AsyncLink:
                 del self._waiters[waiter]
 
     def _has_room(self, command: Command) -> bool:
-        return self._line.has_room(command) or self._is_closed or self._core.fatal is not None
+        return self._line.has_room(command) or self.is_closed or self._core.fatal is not None
 
     def _is_flushed(self) -> bool:
-        return not self._line.waiting or self._is_closed
+        return not self._line.waiting or self.is_closed
 
     def _check_open(self) -> None:
-        if self._is_closed:
+        if self.is_closed:
             raise closed_error()

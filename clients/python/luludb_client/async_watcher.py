@@ -12,6 +12,8 @@ import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from functools import partial
+from math import ceil
 
 from luludb.errors import LuludbError
 from luludb.home import Home
@@ -19,9 +21,13 @@ from luludb.limits import ASYNC_WATCH_READ_S_MAX
 from luludb.model import Change
 from luludb_client.doorbell import Doorbell
 from luludb_client.feed import Feed
+from luludb_client.look import Look
 from luludb_client.offload import Offload
 from luludb_client.replica import Replica
 from luludb_client.watcher import find_end
+
+_Looking = tuple[float, asyncio.Future[Look | LuludbError]]
+"""When a look was begun, and what it will bring."""
 
 
 class AsyncWatch(AsyncIterator[Change]):
@@ -43,7 +49,8 @@ class AsyncWatch(AsyncIterator[Change]):
         self._offload = offload
         self._doorbell = Doorbell(home, feed)
         self._changes: deque[Change] = deque()
-        self._waiting: asyncio.Future[bool] | None = None  # of the task that is in `__anext__`
+        self._waiting: asyncio.Future[bool] | None = None  # of the task that is in `_wait`
+        self._looking: _Looking | None = None  # may outlast the task that began it
         self._is_entered = False
         self._is_closed = False
         self._pid = os.getpid()
@@ -62,6 +69,10 @@ class AsyncWatch(AsyncIterator[Change]):
             DataLoss: the database is another one, or lacks changes that were there before.
             LuludbError: the file cannot be read, and that did not pass; or another task is in it.
         """
+        if self._is_entered and self._pid != os.getpid():
+            raise LuludbError(
+                "this watch was in use by a task at the fork; make a new one, with after_rev"
+            )
         if self._is_entered:
             raise LuludbError("another task waits for this watch's next change", code="in_use")
         self._is_entered = True
@@ -76,14 +87,15 @@ class AsyncWatch(AsyncIterator[Change]):
             raise
         finally:
             self._is_entered = False
+            if self._is_closed:
+                self._give_back()
 
     def close(self) -> None:
         """End the iteration, in whichever task, and close its descriptors."""
         self._is_closed = True
-        self._changes.clear()
-        if self._waiting is None:
+        if self._waiting is None or self._pid != os.getpid():
             self._give_back()
-        else:  # that task takes the descriptor from the loop first, and gives it back
+        else:  # that task, also a cancelled one, takes the descriptor from the loop first
             _end(self._waiting, False)
 
     async def aclose(self) -> None:
@@ -116,7 +128,7 @@ class AsyncWatch(AsyncIterator[Change]):
         waiting: asyncio.Future[bool] = loop.create_future()
         descriptor = self._doorbell.descriptor
         self._waiting = waiting
-        timer = loop.call_later(wait_s, _end, waiting, False)
+        timer = loop.call_later(ceil(wait_s * 1000) / 1000, _end, waiting, False)  # as `AsyncLink`
         if descriptor is not None:
             loop.add_reader(descriptor, _end, waiting, True)
         try:
@@ -133,15 +145,24 @@ class AsyncWatch(AsyncIterator[Change]):
 
     async def _look(self, now_s: float) -> None:
         feed = self._feed
-        rev = feed.rev
-        try:
-            look = await self._offload.run(lambda: self._replica.look(rev, feed.session_id))
-        except LuludbError as error:
-            feed.failed(error, now_s)
+        loop = asyncio.get_running_loop()
+        if self._looking is None or self._looking[1].get_loop() is not loop:
+            look_now = partial(_look_or_error, self._replica, feed.rev, feed.session_id)
+            self._looking = now_s, self._offload.begin(look_now)
+        began_s, future = self._looking
+        if not future.done():
+            # It stays for the next step if this one is cancelled: where steps are given up again
+            # and again, sooner than a look is made, none would ever see a change.
+            await asyncio.wait([future])
+        self._looking = None
+        look = future.result()
+        if isinstance(look, LuludbError):
+            feed.failed(look, began_s)
         else:
-            self._changes.extend(feed.take(look, now_s))
+            self._changes.extend(feed.take(look, began_s))
 
     def _give_back(self) -> None:
+        self._changes.clear()
         self._doorbell.close()
         self._replica.close()
 
@@ -149,3 +170,11 @@ class AsyncWatch(AsyncIterator[Change]):
 def _end(waiting: asyncio.Future[bool], rings: bool) -> None:
     if not waiting.done():
         waiting.set_result(rings)
+
+
+def _look_or_error(replica: Replica, rev: int | None, session_id: str | None) -> Look | LuludbError:
+    # Returned, as the event loop complains of an exception that nobody takes from its future.
+    try:
+        return replica.look(rev, session_id)
+    except LuludbError as error:
+        return error

@@ -177,7 +177,11 @@ class Channel:
         if discovery is None:
             self._failed(f"{self._home.discovery} is not there", now_s)
             return
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:  # no descriptor is left, for now
+            self._failed(f"this process can open no socket ({error.strerror})", now_s)
+            return
         try:
             connection.setblocking(False)
             connection.connect(endpoint_path(discovery.command))

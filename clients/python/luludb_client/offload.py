@@ -27,10 +27,14 @@ class Offload:
 
     async def run(self, function: Callable[[], Result]) -> Result:
         """What `function` returns or raises. A task that is cancelled waits no longer for it."""
+        return await self.begin(function)
+
+    def begin(self, function: Callable[[], Result]) -> asyncio.Future[Result]:
+        """The future of what `function` returns or raises."""
         if self._executor is None or self._pid != os.getpid():  # a fork copies no threads
             self._executor = ThreadPoolExecutor(ASYNC_READ_THREADS_MAX, "luludb-reader")
             self._pid = os.getpid()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+        return asyncio.get_running_loop().run_in_executor(self._executor, function)
 
     async def close(self) -> None:
         """End the threads, each after what it does now."""

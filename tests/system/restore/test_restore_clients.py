@@ -44,13 +44,15 @@ def append_until_told(client, told, is_under_way):
         told.append(error)
 
 
-def test_every_client_that_knew_the_old_database_is_told_and_none_goes_on(daemon, tmp_path):
+def test_every_client_that_knew_the_old_database_is_told_and_none_goes_on(
+    daemon, make_client, tmp_path
+):
     """Processes and threads in blocking calls, pipelines under way, and clients that are idle."""
     home, file = daemon.home, tmp_path / "backup.db"
     with contextlib.ExitStack() as stack:
 
         def new_client():
-            return stack.enter_context(Client(home, timeout_s=CLIENT_TIMEOUT_S))
+            return stack.enter_context(make_client(home, timeout_s=CLIENT_TIMEOUT_S))
 
         # It has seen nothing that the backup lacks: only the database's id tells.
         idle = [new_client() for _ in range(3)]
@@ -104,7 +106,7 @@ def test_every_client_that_knew_the_old_database_is_told_and_none_goes_on(daemon
             with pytest.raises(DataLoss):
                 client.submit("session.create", name="n", working_dir="/w").result()
         assert digest_of_rows(home / "lulu.db") == after
-        with Client(home) as client:
+        with make_client(home) as client:
             client.append_message("s", "user", "by a new client")
 
 
@@ -117,9 +119,11 @@ def watch_until_told(changes, told):
         told.append(error)
 
 
-def test_every_watcher_is_told_also_one_that_has_seen_nothing_that_was_lost(daemon, tmp_path):
+def test_every_watcher_is_told_also_one_that_has_seen_nothing_that_was_lost(
+    daemon, make_client, tmp_path
+):
     home, file = daemon.home, tmp_path / "backup.db"
-    with Client(home, timeout_s=CLIENT_TIMEOUT_S) as client:
+    with make_client(home, timeout_s=CLIENT_TIMEOUT_S) as client:
         watches = [
             client.watch(),
             client.watch("s", after_rev=0),
