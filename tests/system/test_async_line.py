@@ -65,13 +65,9 @@ class Proxy:
         self.is_deaf = False
         self.connections = 0
         self._upstream = upstream
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        here = asyncio.current_task()
-        assert here is not None
-        self._tasks.add(here)
         try:
             there, back = await asyncio.open_unix_connection(self._upstream)
         except OSError:  # the daemon was killed
@@ -93,7 +89,10 @@ class Proxy:
     async def ended(self, server: asyncio.Server) -> None:
         """Take no more connections, and wait for the end of those there are."""
         server.close()
-        await asyncio.gather(*self._tasks)
+        self.is_deaf = False
+        # Not those alone that `serve` has noted: one that was just accepted has not begun yet.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -111,7 +110,8 @@ class Proxy:
 def proxy_of(daemon: Daemon, directory: Path) -> Iterator[Proxy]:
     """A proxy that the discovery file names, in the daemon's place, on a loop in a thread."""
     discovery = daemon.home / "run" / "daemon.json"
-    found = json.loads(discovery.read_text())
+    before = discovery.read_text()
+    found = json.loads(before)
     proxy = Proxy(found["command"].removeprefix("ipc://"))
     path = directory / f"{daemon.pid}.sock"
     loop = Loop(asyncio.new_event_loop)
@@ -121,6 +121,7 @@ def proxy_of(daemon: Daemon, directory: Path) -> Iterator[Proxy]:
         yield proxy
         loop.run(proxy.ended(server))
     finally:
+        discovery.write_text(before)
         loop.close()
 
 
