@@ -16,8 +16,9 @@ import pytest
 from scripts.bench import direct
 from scripts.bench.bench import RowsWrong, check_rows
 from scripts.bench.client import Assignment
-from scripts.bench.crowd import Crowd, gathered
+from scripts.bench.crowd import Crowd, ended_at_last, gathered
 from scripts.bench.machine import UnfitPlace, examine_place
+from scripts.bench.notices import notice_step_us
 from scripts.bench.processes import ROOT
 from scripts.load.conversations import made_up_conversations
 from scripts.load.crowd import deal
@@ -61,6 +62,47 @@ def test_a_small_run_checks_its_rows_and_writes_figures_and_report(tmp_path: Pat
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "### 1 process, blocking, normal" in report
     assert "PostgreSQL was not measured: it was left out" in report
+
+
+def test_watchers_and_tasks_are_measured_and_their_rows_checked(tmp_path: Path) -> None:
+    if _lies_in_memory(Path("/var/tmp")):
+        pytest.skip("platform: /var/tmp lies in memory")
+
+    ended = run_bench(
+        *("--short", "--only", "watch,tasks", "--seconds", "0.3"),
+        *("--without", "PostgreSQL,sqlite_rx", "--out", tmp_path),
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    watch, tasks = json.loads((tmp_path / "figures.json").read_text())["loads"]
+    for name in ("Client.watch", "AsyncClient.watch"):
+        for pace in ("a write every 5 ms", "writes without a pause"):
+            (watched,) = watch["runs"][f"{name}, {pace}"]
+            (written,) = watch["runs"][f"the writer of {name}, {pace}"]
+            assert 0 < watched["calls"] <= written["calls"]
+    for name in ("asyncio", "uvloop"):
+        (run,) = tasks["runs"][f"1,000 tasks, {name}"]
+        assert (run["calls"], run["errors"]) == (10_000, {})
+        # 10 messages of each task, and as many again in the run whose callbacks are timed.
+        assert tasks["kept"][f"1,000 tasks, {name}"].startswith("20,000 messages, each there once")
+    longest_ms = {each["key"]: each["value"]["median"] for each in tasks["comparisons"]}
+    assert longest_ms["callback 1,000 tasks, asyncio"] > 0
+    assert "each there once, unchanged and in order" in watch["kept"]["luludb"]
+
+
+def test_a_burner_is_told_what_to_take_and_answers_a_run() -> None:
+    crowd = Crowd([("scripts.bench.burner", "")] * 2)
+    with ended_at_last(crowd):
+        assert crowd.ask("burn 0.1 50", "burn 0.2 50") == [None, None]
+        shares = crowd.run(warm_s=0.0, seconds=0.1)
+
+    assert [share.acknowledged for share in shares] == [0, 0]
+
+
+def test_the_notices_step_of_a_turn_has_a_time(tmp_path: Path) -> None:
+    # Without a subscriber it is below what a turn's work takes by two orders of magnitude; how far
+    # is the benchmark's to say.
+    assert abs(notice_step_us(tmp_path)) < 1000
 
 
 @pytest.mark.parametrize(

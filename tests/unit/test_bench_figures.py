@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 
 import pytest
 
+from luludb.model import Change
+from scripts.bench.bench import RowsWrong
+from scripts.bench.burner import burn
+from scripts.bench.crowd import Moments
 from scripts.bench.figures import (
     FALLS_SHORT,
     MEETS_AIM,
@@ -20,9 +25,12 @@ from scripts.bench.figures import (
     run_of,
     spread_of,
 )
+from scripts.bench.follower import Notes
 from scripts.bench.plots import rate_points
-from scripts.bench.resources import growth_percent
+from scripts.bench.resources import Activity, growth_percent
 from scripts.bench.share import Share
+from scripts.bench.watchers import Taken, taken_between
+from scripts.bench.watching import delays_of
 from tests.unit.benchmarks import load_of, run
 
 
@@ -116,3 +124,61 @@ def test_the_plot_of_rates_takes_every_load_that_blocks_at_that_durability() -> 
     results[-1].series = {"luludb": [(1.0, 2.0), (32.0, 6.0)]}
 
     assert rate_points(results, "full") == {"luludb": [(1.0, 2.0), (16.0, 8.0), (32.0, 6.0)]}
+
+
+MOMENTS = Moments(start_ns=0, from_ns=1_000_000, end_ns=9_000_000)
+
+
+def test_a_change_counts_from_its_acknowledgement_and_never_below_zero() -> None:
+    delays = delays_of(
+        {"a": 1_000_000, "b": 2_000_000, "c": 9_000_000},
+        {"a": 3_000_000, "b": 1_500_000, "c": 9_500_000, "of-another": 5},
+        MOMENTS,
+    )
+
+    assert list(delays.delays_ms) == [2.0, 0.0, 0.5]
+    assert delays.ahead == 1
+
+
+def test_what_was_acknowledged_in_the_warm_up_or_late_has_no_delay() -> None:
+    delays = delays_of({"warm": 999_999, "late": 9_000_001}, {"late": 9_000_002}, MOMENTS)
+
+    assert list(delays.delays_ms) == []
+
+
+def test_a_change_that_no_watcher_saw_ends_the_benchmark() -> None:
+    with pytest.raises(RowsWrong, match="message b was acknowledged, and no watcher saw"):
+        delays_of({"a": 2_000_000, "b": 2_000_000}, {"a": 2_000_000}, MOMENTS)
+
+
+@pytest.mark.parametrize("rev", [5, 6, 8])
+def test_a_follower_takes_no_gap_and_nothing_twice(rev: int) -> None:
+    notes = Notes()
+    for number in (5, 6):
+        notes.take(Change(number, "message.append", "s", f"m{number}", "now"))
+
+    with pytest.raises(ValueError, match=f"change {rev} came behind 6"):
+        notes.take(Change(rev, "message.append", "s", "m", "now"))
+
+    assert list(notes.moments_ns) == ["m5", "m6"]
+
+
+def test_what_a_process_took_is_told_by_the_second() -> None:
+    before, after = Activity(switches=10, processor_ms=100), Activity(110, 350)
+
+    assert taken_between(before, after, 0.5) == Taken(share=0.5, wakeups_per_s=200)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_a_burner_takes_its_share_and_no_more(share: float) -> None:
+    start_ns = time.perf_counter_ns()
+    began_s = time.process_time()
+
+    burn(share=share, times_a_second=100, start_ns=start_ns, end_ns=start_ns + 300_000_000)
+
+    taken_s = time.process_time() - began_s
+    lasted_s = (time.perf_counter_ns() - start_ns) / 1e9
+    assert lasted_s >= 0.3
+    # Each of its wake-ups, 30 at the most, takes a little time of its own.
+    assert taken_s <= share * lasted_s + 30 * 0.0005
+    assert taken_s > 0.01 or share == 0
