@@ -265,6 +265,27 @@ def test_a_watch_whose_steps_are_cancelled_loses_and_repeats_no_change(
     run(main())
 
 
+@pytest.mark.usefixtures("notices_alone")
+def test_a_watch_that_is_looked_at_without_waiting_hears_the_bell(
+    daemon: Daemon, run: Callable[..., Any]
+) -> None:
+    async def main() -> None:
+        async with AsyncClient(daemon.home) as client:
+            session = await client.create_session("a", "/")
+            watch = client.watch(session.id)
+            for number in range(20):  # the first ones come by the look that follows a subscription
+                message = await client.append_message(session.id, "u", f"{number}")
+                change = None
+                while change is None:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(0):
+                            change = await anext(watch)
+                    await asyncio.sleep(0.001)
+                assert change.message_id == message.id
+
+    run(main())
+
+
 # Anything.
 
 

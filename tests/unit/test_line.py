@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from luludb.errors import DaemonUnavailable
 from luludb.limits import (
     CLIENT_FRAME_BYTES_MAX,
     COLLECTED_COMMANDS_MIN,
@@ -139,7 +140,7 @@ def test_small_frames_are_collected_while_others_are_unanswered() -> None:
         send(line, 1)
 
     enough = len(line.next_run())
-    line.finish(line.unsent[-1], {}, [])
+    line.finish(next(reversed(line.unsent)), {}, [])
     too_few = len(line.next_run())
     line.overdue(line.flights[0])
     after_a_loss = [each.seq for each in line.next_run()]
@@ -178,3 +179,17 @@ def test_commands_taken_back_are_first_in_line_and_have_no_seq() -> None:
     assert list(line.unsent)[:2] == behind
     assert [each.seq for each in behind] == [None, None]
     assert (line.last_seq, line.idle) == (1, 1)
+
+
+def test_an_unsent_command_is_taken_out_of_any_place_and_the_others_keep_theirs() -> None:
+    line = line_of(6)
+    commands = list(line.unsent)
+    ended: list[Command] = []
+
+    for place in (3, 0, 5):
+        line.finish(commands[place], DaemonUnavailable("cancelled"), ended)
+    flight = send(line)
+
+    assert [*flight.commands] == [commands[1], commands[2], commands[4]]
+    assert [command.seq for command in flight.commands] == [1, 2, 3]
+    assert (line.waiting, ended) == (3, [])

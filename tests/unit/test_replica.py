@@ -444,3 +444,13 @@ def test_a_connection_in_use_is_closed_when_it_comes_back_to_a_closed_replica(
 
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connection.execute("SELECT 1")
+
+
+def test_a_home_that_is_no_directory_is_told_from_one_without_a_database(tmp_path):
+    (tmp_path / "home").write_text("")
+    replica = Replica(Home(tmp_path / "home"), 1.0)
+
+    with pytest.raises(LuludbError, match="is no directory") as caught:
+        replica.get_session("s")
+
+    assert type(caught.value) is LuludbError

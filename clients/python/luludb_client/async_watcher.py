@@ -49,7 +49,7 @@ class AsyncWatch(AsyncIterator[Change]):
         self._offload = offload
         self._doorbell = Doorbell(home, feed)
         self._changes: deque[Change] = deque()
-        self._waiting: asyncio.Future[bool] | None = None  # of the task that is in `_wait`
+        self._waiting: asyncio.Future[None] | None = None  # of the task that is in `_wait`
         self._looking: _Looking | None = None  # may outlast the task that began it
         self._is_entered = False
         self._is_closed = False
@@ -96,7 +96,7 @@ class AsyncWatch(AsyncIterator[Change]):
         if self._waiting is None or self._pid != os.getpid():
             self._give_back()
         else:  # that task, also a cancelled one, takes the descriptor from the loop first
-            _end(self._waiting, False)
+            _end(self._waiting)
 
     async def aclose(self) -> None:
         """The same as `close`, for `contextlib.aclosing`."""
@@ -115,24 +115,23 @@ class AsyncWatch(AsyncIterator[Change]):
             self._pid = os.getpid()
         now_s = time.monotonic()
         doorbell.advance(now_s)
-        wait_s = min(feed.due_s, doorbell.wakeup_s()) - now_s
-        if wait_s > 0:
-            await self._wait(wait_s)
-        now_s = time.monotonic()
-        if now_s >= feed.due_s and not self._is_closed:
+        doorbell.receive(now_s)
+        if now_s >= feed.due_s:
             await self._look(now_s)
+        else:
+            await self._wait(min(feed.due_s, doorbell.wakeup_s()) - now_s)
 
     async def _wait(self, wait_s: float) -> None:
-        """Wait for the doorbell, for `wait_s` at most."""
+        """Wait until the doorbell has something, for `wait_s` at most."""
         loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[bool] = loop.create_future()
+        waiting: asyncio.Future[None] = loop.create_future()
         descriptor = self._doorbell.descriptor
         self._waiting = waiting
-        timer = loop.call_later(ceil(wait_s * 1000) / 1000, _end, waiting, False)  # as `AsyncLink`
+        timer = loop.call_later(ceil(wait_s * 1000) / 1000, _end, waiting)  # as `AsyncLink`
         if descriptor is not None:
-            loop.add_reader(descriptor, _end, waiting, True)
+            loop.add_reader(descriptor, _end, waiting)
         try:
-            rings = await waiting
+            await waiting
         finally:
             self._waiting = None
             timer.cancel()
@@ -140,8 +139,6 @@ class AsyncWatch(AsyncIterator[Change]):
                 loop.remove_reader(descriptor)
             if self._is_closed:
                 self._give_back()
-        if rings:
-            self._doorbell.receive(time.monotonic())
 
     async def _look(self, now_s: float) -> None:
         feed = self._feed
@@ -167,9 +164,9 @@ class AsyncWatch(AsyncIterator[Change]):
         self._replica.close()
 
 
-def _end(waiting: asyncio.Future[bool], rings: bool) -> None:
+def _end(waiting: asyncio.Future[None]) -> None:
     if not waiting.done():
-        waiting.set_result(rings)
+        waiting.set_result(None)
 
 
 def _look_or_error(replica: Replica, rev: int | None, session_id: str | None) -> Look | LuludbError:

@@ -10,7 +10,8 @@ import shlex
 import socket
 from math import inf
 
-from luludb.home import Home, read_discovery
+from luludb.errors import LuludbError
+from luludb.home import Home, read_discovery, refuse_closed
 from luludb.limits import CONNECT_PAUSE_S_MAX, CONNECT_PAUSE_S_MIN, RECEIVE_BYTES_MAX
 from luludb_client.core import Core, Frame
 from luludb_client.line import Command, Packed
@@ -32,6 +33,15 @@ _READ_AND_WRITE = select.POLLIN | select.POLLOUT
 def start_advice(home: Home) -> str:
     """How to start the daemon of `home`."""
     return f"start it with: luludb start --home {shlex.quote(str(home.path))}"
+
+
+def undiscovered(home: Home) -> tuple[str, str]:
+    """Why no daemon was found where `home` has no discovery file, and what to do."""
+    try:
+        refuse_closed(home)
+    except LuludbError as error:
+        return error.message, f"see: luludb doctor --home {shlex.quote(str(home.path))}"
+    return f"{home.discovery} is not there", start_advice(home)
 
 
 def endpoint_path(endpoint: str) -> str:
@@ -77,7 +87,7 @@ class Channel:
         self._pause_s = CONNECT_PAUSE_S_MIN
         self.is_polled = False
         self.wants_write = False
-        core.unavailable = self._unavailable("no daemon was looked for yet")
+        core.unavailable = self._unavailable("no daemon was looked for yet", start_advice(home))
 
     @property
     def interest(self) -> tuple[int, int] | None:
@@ -175,35 +185,37 @@ class Channel:
     def _connect(self, now_s: float) -> None:
         discovery = read_discovery(self._home)
         if discovery is None:
-            self._failed(f"{self._home.discovery} is not there", now_s)
+            self._failed(*undiscovered(self._home), now_s=now_s)
             return
         try:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         except OSError as error:  # no descriptor is left, for now
-            self._failed(f"this process can open no socket ({error.strerror})", now_s)
+            self._failed(
+                f"this process can open no socket ({error.strerror})", "close files", now_s=now_s
+            )
             return
         try:
             connection.setblocking(False)
             connection.connect(endpoint_path(discovery.command))
         except OSError as error:
             connection.close()
-            self._failed(f"pid {discovery.pid} does not listen ({error.strerror or error})", now_s)
+            why = f"pid {discovery.pid} does not listen ({error.strerror or error})"
+            self._failed(why, start_advice(self._home), now_s=now_s)
             return
         self.connection = connection
         self.decoder = Decoder()
         self._core.unavailable = self._unavailable(
-            f"daemon (pid {discovery.pid}) does not answer", is_there=True
+            f"daemon (pid {discovery.pid}) does not answer", "see: luludb status"
         )
         self._core.connected(now_s)
         self.rest = _OPENING
 
-    def _failed(self, why: str, now_s: float) -> None:
-        self._core.unavailable = self._unavailable(why)
+    def _failed(self, why: str, advice: str, *, now_s: float) -> None:
+        self._core.unavailable = self._unavailable(why, advice)
         self._retry_s = now_s + self._pause_s
         self._pause_s = min(2 * self._pause_s, CONNECT_PAUSE_S_MAX)
 
-    def _unavailable(self, why: str, *, is_there: bool = False) -> str:
-        advice = "see: luludb status" if is_there else start_advice(self._home)
+    def _unavailable(self, why: str, advice: str) -> str:
         return f"no answer from the daemon of {self._home.path}: {why}. Nothing was sent; {advice}"
 
     def _write(self, now_s: float) -> None:
@@ -259,7 +271,7 @@ class Channel:
             messages = self.decoder.feed(received)
         except TransportError as error:
             self._drop(now_s)
-            self._failed(str(error), now_s)
+            self._failed(str(error), start_advice(self._home), now_s=now_s)
             return
         for message in messages:
             if len(message) == 1:

@@ -15,7 +15,7 @@ from luludb.ids import new_client_id
 from luludb.limits import RECEIVE_BYTES_MAX
 from luludb.model import PROTOCOL
 from luludb.wire import Reply, decode_reply, encode_content, encode_request
-from luludb_client.channel import endpoint_path, start_advice
+from luludb_client.channel import endpoint_path, start_advice, undiscovered
 from luludb_client.zmtp import Decoder, TransportError, encode_frame, encode_opening
 
 OPENING: Final = encode_opening("DEALER")
@@ -45,7 +45,7 @@ class Question:
         discovery = read_discovery(home)
         if discovery is None:
             raise DaemonUnavailable(
-                f"no daemon serves {home.path}: {home.discovery} is not there; {start_advice(home)}"
+                f"no daemon serves {home.path}: {'; '.join(undiscovered(home))}"
             )
         self._home = home
         self._discovery = discovery

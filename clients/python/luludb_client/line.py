@@ -6,7 +6,7 @@ kept reply is in. `Core` decides what the daemon's answers mean; this module kee
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import attrgetter
@@ -117,7 +117,9 @@ class Line:
 
     def __init__(self) -> None:
         self.open: dict[int, Command] = {}
-        self.unsent: deque[Command] = deque()
+        # A set in order, from any place of which a cancelled command is taken out at once: from a
+        # list or a deque, 10,000 that are cancelled together took 1.2 s.
+        self.unsent: OrderedDict[Command, None] = OrderedDict()
         self.flights: deque[Flight] = deque()
         self.idle = 0
         self.last_seq = 0
@@ -146,7 +148,7 @@ class Line:
         # From here on without a call in between: a signal's exception must not part them.
         self.bytes += size
         self.waiting += 1
-        self.unsent.append(command)
+        self.unsent[command] = None
 
     def adopt(self, command: Command, sent_s: float) -> None:
         """Add a command that was sent while nothing was in line; it gets the next seq."""
@@ -184,7 +186,7 @@ class Line:
             if command.seq is None:
                 opened[seq] = command
                 command.seq = self.last_seq = seq
-                unsent.popleft()
+                del unsent[command]
             elif command.flight is None:
                 self.idle -= 1
             command.flight = flight
@@ -276,11 +278,10 @@ class Line:
             ended: gets it, if it has a future and has its outcome by this.
         """
         size = len(command.content)
-        place = self.unsent.index(command) if command.seq is None else 0
         # From here on without a call in between: a signal's exception must not part them, or what
         # was said never to have been sent would be sent later.
         if command.seq is None:
-            del self.unsent[place]
+            del self.unsent[command]
         else:
             del self.open[command.seq]
             if command.flight is None:
@@ -305,7 +306,8 @@ class Line:
             command.seq = None
             command.times_sent = 0
             command.is_unknown = False
-            self.unsent.appendleft(command)
+            self.unsent[command] = None
+            self.unsent.move_to_end(command, last=False)
         self.last_seq = last_seq
 
     def _candidates(self) -> Iterable[Command]:

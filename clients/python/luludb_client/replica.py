@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from luludb.errors import Busy, DaemonUnavailable, InvalidRequest, LuludbError, NotFound
-from luludb.home import Home
+from luludb.home import Home, refuse_closed
 from luludb.limits import (
     INTEGER_MAX,
     READ_ATTEMPTS_MAX,
@@ -277,6 +277,7 @@ class Replica:
         try:
             database = self._home.database.stat()
         except OSError as error:
+            refuse_closed(self._home)
             raise DaemonUnavailable(
                 f"there is no database yet: {self._home.database} cannot be read"
                 f" ({error.strerror}). The daemon makes it; {start_advice(self._home)}"
