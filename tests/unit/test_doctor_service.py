@@ -48,3 +48,11 @@ def test_a_unit_that_stands_still_beside_a_daemon_is_a_warning(home, monkeypatch
 
     assert alone.level == "ok"
     assert (beside.level, "luludb service start" in beside.remedy) == ("warning", True)
+
+
+def test_a_daemon_of_a_service_is_started_anew_within_it(home, monkeypatch):
+    monkeypatch.setattr(units, "_shown", lambda *names: [{"MainPID": "77"} for _ in names])
+    situation = look_at(home, timeout_s=0.1)
+
+    assert replace(situation, lock_pids=(77,)).restart.startswith("luludb service restart ")
+    assert replace(situation, lock_pids=(78,)).restart.startswith("luludb restart ")

@@ -64,7 +64,7 @@ def check_durability(situation: Situation) -> Iterator[Finding]:
                 f"the daemon runs at {status['durability']}, by a flag or by settings that it"
                 f" started with; started from here it would run at"
                 f" {situation.settings.durability}",
-                luludb_command(situation.home, "restart"),
+                situation.restart,
             )
         case Serving(status):
             yield Finding(Level.OK, "durability", str(status["durability"]))

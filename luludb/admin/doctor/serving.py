@@ -42,7 +42,7 @@ def check_daemon(situation: Situation) -> Iterator[Finding]:
                 Level.PROBLEM,
                 "daemon",
                 f"{reason}: it is of another version than what is installed, and clients fail",
-                luludb_command(situation.home, "restart"),
+                situation.restart,
             )
         case Awaited():
             yield _awaited(situation)
@@ -90,7 +90,7 @@ def check_version(situation: Situation) -> Iterator[Finding]:
                 "version",
                 f"the daemon runs luludb {status['version']} and {__version__} is installed; it"
                 " was not started anew since, and what was mended is not in it",
-                luludb_command(situation.home, "restart"),
+                situation.restart,
             )
         case Serving(status):
             yield Finding(Level.OK, "version", f"{__version__}, protocol {status['protocol']}")
@@ -110,7 +110,7 @@ def check_lock_file(situation: Situation) -> Iterator[Finding]:
             "lock",
             f"{lock} {how}: it was removed or replaced while the daemon runs, and would not keep a"
             " second one from starting beside it",
-            luludb_command(situation.home, "restart"),
+            situation.restart,
         )
     else:
         yield Finding(Level.OK, "lock", f"held by pid {pid}")

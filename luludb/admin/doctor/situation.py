@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from luludb.admin.doctor.finding import luludb_command
 from luludb.admin.doctor.units import Unit, unit_of
 from luludb.errors import DaemonUnavailable, LuludbError
 from luludb.home import Discovery, Home, read_discovery
@@ -84,6 +85,13 @@ class Situation:
     def quoted_database(self) -> str:
         """The database's path as a shell takes it."""
         return shlex.quote(str(self.home.database))
+
+    @property
+    def restart(self) -> str:
+        """A command to type that starts the daemon anew, within its service if it is of one."""
+        # `luludb restart` would take it out of the service, and nobody would watch over it.
+        is_of_unit = self.unit is not None and self.unit.main_pid in self.daemon_pids
+        return luludb_command(self.home, *(("service",) if is_of_unit else ()), "restart")
 
     @property
     def daemon_pids(self) -> set[int]:

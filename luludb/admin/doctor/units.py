@@ -41,6 +41,11 @@ class Unit:
         return self.path.with_suffix(".socket").exists()
 
     @property
+    def main_pid(self) -> int:
+        """The process that systemd runs for it; 0 where there is none."""
+        return int(self.state.get("MainPID", "0"))
+
+    @property
     def awaits_a_client(self) -> bool:
         """Whether systemd listens, and no daemon runs: whoever connects has one started."""
         return self.socket_state.get("ActiveState") == "active" and self.state.get(
