@@ -32,6 +32,7 @@ from luludb_client.async_watcher import AsyncWatch
 from luludb_client.doorbell import Doorbell
 from luludb_client.replica import Replica
 from luludb_client.testing import Daemon, running_daemon
+from tests.system.children import in_child
 from tests.system.command_line import luludb
 from tests.system.loops import DEADLINE_S, deaf, run_on, turns
 
@@ -65,20 +66,6 @@ async def use_all(client: AsyncClient) -> str:
     assert (await client.status())["pid"]
     assert (await anext(client.watch(after_rev=0))).rev == 1
     return session.id
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Run `work` in a forked child; returns its exit code, 0 where nothing was raised."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        signal.alarm(DEADLINE_S)  # a child inherits none
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 # The end.

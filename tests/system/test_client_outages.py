@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import socket
 import sqlite3
 import threading
@@ -23,6 +21,7 @@ from luludb_client import (
     OutcomeUnknown,
 )
 from luludb_client.testing import Daemon, running_daemon
+from tests.system.loops import deaf
 
 LATE_S = 0.5  # how much later than its timeout a call may end, on a busy machine
 
@@ -38,16 +37,6 @@ def timed(least_s: float, most_s: float) -> Iterator[None]:
     started_s = time.monotonic()
     yield
     assert least_s <= time.monotonic() - started_s <= most_s
-
-
-@contextlib.contextmanager
-def deaf(daemon: Daemon) -> Iterator[None]:
-    """Stop the daemon's process where it is, as a hang would."""
-    os.kill(daemon.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(daemon.pid, signal.SIGCONT)
 
 
 def contents(client: Client, session_id: str) -> list[str]:

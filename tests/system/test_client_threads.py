@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 
 from luludb_client import Client, DaemonUnavailable, LuludbError, OutcomeUnknown
 from luludb_client.testing import Daemon, running_daemon
+from tests.system.children import in_child
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +41,6 @@ def contents(client: Client, session_id: str) -> list[str]:
 
 def append(client: Client, session_id: str, content: str = "") -> Future[dict[str, Any]]:
     return client.submit("message.append", session_id=session_id, role="user", content=content)
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Run `work` in a forked child; returns its exit code, 0 where nothing was raised."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 # Threads.

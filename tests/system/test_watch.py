@@ -27,10 +27,10 @@ from luludb_client.testing import Daemon, running_daemon
 from tests.clients import KINDS
 from tests.system.watching import (
     DEADLINE_S,
-    TEST_S_MAX,
     Watching,
     append,
     create,
+    deadline,
     last_rev,
     open_files,
     revs,
@@ -69,17 +69,9 @@ with (
 
 
 @pytest.fixture(autouse=True)
-def deadline() -> Iterator[None]:
-    """A `next()` that would wait for ever fails its test."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError(f"the test takes more than {TEST_S_MAX} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(TEST_S_MAX)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+def in_time() -> Iterator[None]:
+    with deadline():
+        yield
 
 
 @pytest.fixture

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from luludb_client import Client, LuludbError
 from luludb_client.testing import Daemon, running_daemon
+from tests.system.children import in_child
 from tests.system.watching import (
-    DEADLINE_S,
-    TEST_S_MAX,
     Watching,
     append,
     create,
+    deadline,
     open_files,
     revs,
 )
 
 
 @pytest.fixture(autouse=True)
-def deadline() -> Iterator[None]:
-    """A `next()` that would wait for ever fails its test."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError(f"the test takes more than {TEST_S_MAX} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(TEST_S_MAX)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+def in_time() -> Iterator[None]:
+    with deadline():
+        yield
 
 
 @pytest.fixture
@@ -92,20 +83,6 @@ def test_threads_watch_over_connections_of_their_own(client: Client) -> None:
     client.close()
     for watching in watchings:
         assert watching.ended() is None
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Run `work` in a forked child; returns its exit code, 0 where nothing was raised."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        signal.alarm(DEADLINE_S)  # a child inherits none
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 @pytest.mark.usefixtures("notices_alone")

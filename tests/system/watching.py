@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import queue
+import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,22 @@ from luludb_client import Change, Client, LuludbError
 
 DEADLINE_S = 30
 TEST_S_MAX = 120
+
+
+@contextlib.contextmanager
+def deadline() -> Iterator[None]:
+    """A `next()` that would wait for ever fails its test."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"the test takes more than {TEST_S_MAX} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(TEST_S_MAX)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class Watching:
