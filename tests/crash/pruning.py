@@ -91,27 +91,27 @@ class Pruning:
 
 
 def prune_under_load(
+    conversations: Sequence[Conversation],
     messages: int,
     *,
     writers: int,
     round_s: float,
-    seed: int,
     tell: Tell = tell_nobody,
 ) -> Pruning:
     """Fill a database with `messages`, prune every other session and compact, beside `writers`.
 
     Args:
+        conversations: what is filled in, over and over. The writers take of the room that becomes
+            free, so only long messages leave some for the compaction.
         messages: half of them go.
         writers: processes of a blocking client each.
         round_s: how long they write alone, and in each of the rounds beside a command.
-        seed: of the texts where there are no real conversations.
         tell: told how far it is.
     """
     with tempfile.TemporaryDirectory(prefix="lulu-prune-") as name:
         directory = Path(name)
         with running_daemon(directory / "home") as daemon:
             database = daemon.home / "lulu.db"
-            conversations = _real_conversations() or made_up_conversations(seed)
             _fill(daemon.home, directory / "rows.jsonl", conversations, messages)
             stay = _digest_of_those_that_stay(database)
             tell(f"filled: {database.stat().st_size:,} bytes")
@@ -217,11 +217,14 @@ def _latencies(journals: Sequence[Journal]) -> Latencies:
     )
 
 
-def _real_conversations() -> list[Conversation]:
-    """Those of the two files, which are mixed so that long messages are everywhere."""
+def conversations_of_all_lengths(seed: int) -> list[Conversation]:
+    """Those of the two files of real ones, mixed so that long messages are everywhere.
+
+    Without the files, made up by `seed`.
+    """
     short, long = DATA / "dialogues.jsonl.gz", DATA / "transcripts.jsonl"
     if not short.exists() or not long.exists():
-        return []
+        return made_up_conversations(seed)
     agents = read_conversations(long)
     mixed = []
     for place, dialogue in enumerate(read_conversations(short)):

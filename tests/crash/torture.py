@@ -116,10 +116,14 @@ def backup(count: int | None, seconds: float | None, seed: int) -> None:
 
 def prune(count: int | None, seconds: float | None, seed: int) -> None:
     """Half of --count messages (1,000,000) pruned, and compacted, beside 8 writers."""
-    from tests.crash.pruning import prune_under_load
+    from tests.crash.pruning import conversations_of_all_lengths, prune_under_load
 
     found = prune_under_load(
-        count or 1_000_000, writers=8, round_s=seconds or 15.0, seed=seed, tell=progress()
+        conversations_of_all_lengths(seed),
+        count or 1_000_000,
+        writers=8,
+        round_s=seconds or 15.0,
+        tell=progress(),
     )
     say(f"prune:\n{found}")
     require(not found.findings)
