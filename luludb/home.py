@@ -18,7 +18,7 @@ import platformdirs
 
 from luludb.errors import LuludbError, StartRefused
 from luludb.limits import DISCOVERY_BYTES_MAX
-from luludb.platform import SOCKET_PATH_BYTES_MAX, file_system_of
+from luludb.platform import SOCKET_PATH_BYTES_MAX, file_system_of, flock_holders
 
 _PRIVATE_DIRECTORY = 0o700
 _PRIVATE_FILE = 0o600
@@ -237,10 +237,26 @@ def _lock_text(holder: str) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode("ascii")
 
 
-def _held_by_another(home: Home, text: bytes) -> StartRefused:
+def _read_lock_text(text: bytes) -> tuple[int | None, str]:
+    """The pid, None where it is not yet written, and what that process does."""
     words = text.decode("ascii", "replace").split()
     pid = int(words[0]) if words and words[0].isdecimal() else None
-    holder = words[1] if len(words) > 1 else _DAEMON
+    return pid, words[1] if len(words) > 1 else _DAEMON
+
+
+def daemon_that_holds(home: Home) -> int | None:
+    """The pid of the daemon that holds the home's lock, which is not tried for that.
+
+    None where no daemon does, and where the system does not tell; Linux's `/proc/locks` does.
+    """
+    holders = flock_holders(home.lock)
+    if not holders or _read_lock_text(home.lock.read_bytes())[1] != _DAEMON:
+        return None
+    return holders[0]
+
+
+def _held_by_another(home: Home, text: bytes) -> StartRefused:
+    pid, holder = _read_lock_text(text)
     held = f"pid {pid or '(not yet written)'} holds {home.lock}"
     if holder == _DAEMON:
         why = f"a daemon already serves this home. Use it, or stop it first: {stop_command(home)}"

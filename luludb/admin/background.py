@@ -18,7 +18,7 @@ from typing import Final
 
 from luludb.admin.start_log import StartLog, start_log
 from luludb.errors import DaemonUnavailable, LuludbError, StartRefused, StorageFailed
-from luludb.home import HOME_LOCKED, Home, prepare_home, read_discovery
+from luludb.home import HOME_LOCKED, Home, daemon_that_holds, prepare_home, read_discovery
 from luludb.limits import BACKGROUND_POLL_S
 from luludb.logfile import log_path
 from luludb.platform import process_started
@@ -76,10 +76,10 @@ def stop(home: Home, *, timeout_s: float) -> int | None:
     """End the daemon of `home`, and wait until its process is gone.
 
     Returns:
-        Its pid; None where none runs.
+        Its pid; None where none runs, or the one that did ended by itself meanwhile.
 
     Raises:
-        DaemonUnavailable: it does not answer, or did not end in time.
+        DaemonUnavailable: it does not answer, is not to be reached, or did not end in time.
         StorageFailed: it ended, and could not bring the database in order.
     """
     deadline_s = time.monotonic() + timeout_s
@@ -109,7 +109,12 @@ def _identified(home: Home, deadline_s: float) -> tuple[int, str] | None:
         started = None if discovery is None else process_started(discovery.pid)
         found = _answering(home, deadline_s)
         if found is None:
-            return None
+            if (holder_pid := daemon_that_holds(home)) is None:
+                return None
+            if time.monotonic() >= deadline_s:
+                raise _unreached(home, holder_pid)
+            time.sleep(BACKGROUND_POLL_S)
+            continue
         if discovery is not None and discovery.boot_id == found.boot_id:
             break
         if time.monotonic() >= deadline_s:
@@ -120,6 +125,14 @@ def _identified(home: Home, deadline_s: float) -> tuple[int, str] | None:
             " it runs in a container. Stop it there"
         )
     return found.pid, started
+
+
+def _unreached(home: Home, pid: int) -> DaemonUnavailable:
+    return DaemonUnavailable(
+        f"pid {pid} holds {home.lock} as the daemon of this home, and nobody listens at its socket:"
+        f" it is starting or stopping, or its socket was taken away (luludb doctor tells). If it"
+        f" stays so, end it: kill {pid}"
+    )
 
 
 def _answering(home: Home, deadline_s: float) -> Running | None:

@@ -21,9 +21,11 @@ class Window:
         self._max: dict[int, float] = {}
         self._second = -1  # the last one in which there was a value, and its buckets
         self._buckets: dict[int, int] = {}
+        self.newest = 0.0
 
     def add(self, value: float, now_s: float) -> None:
         """Note `value`, not negative, at `now_s` of a monotonic clock."""
+        self.newest = value
         second = int(now_s)
         if second != self._second:
             self._forget_before(second - FIGURES_WINDOW_S)

@@ -37,6 +37,8 @@ from luludb.home import (
 )
 from luludb.ids import new_random_id
 from luludb.limits import (
+    DRAIN_FRAMES_MAX,
+    DRAIN_FRAMES_MIN,
     FRAMES_WERE_WAITING_MS_MAX,
     GUARD_S,
     HOUSEKEEPING_S,
@@ -51,6 +53,9 @@ from luludb.settings import Settings
 from luludb.tables import schema
 
 _log = logging.getLogger(__name__)
+
+CLIENTS_SHARE = 0.65
+"""How long clients work between two commands over how long the daemon does; measured on two cores."""
 
 EXIT_OK = 0
 EXIT_REFUSED = 1
@@ -86,6 +91,25 @@ def serve(home: Home, settings: Settings) -> int:
             _log.critical("the daemon met an error that it does not know, a bug", exc_info=True)
             return EXIT_BUG
     return EXIT_OK
+
+
+def frames_at_once(connections: int, *, frames: int, commit_s: float, turn_s: float) -> int:
+    """How many frames the next turn takes, told by the last one that committed.
+
+    Blocking clients that are all answered at once all come back at once: they would work while the
+    daemon sleeps, and sleep while it works. Answered by halves, one half works meanwhile. That
+    costs a second COMMIT, and where it is a long one, as at `full` on a slow disk, all share one.
+
+    Args:
+        connections: how many clients there are.
+        frames: how many the turn took.
+        commit_s: what its COMMIT took.
+        turn_s: what all of it took.
+    """
+    for_all_s = (turn_s - commit_s) / frames * connections
+    if commit_s > for_all_s * CLIENTS_SHARE:
+        return DRAIN_FRAMES_MAX
+    return min(max(DRAIN_FRAMES_MIN, connections // 2), DRAIN_FRAMES_MAX)
 
 
 class StopSignals:
@@ -129,7 +153,8 @@ class Daemon:
         self._stop = stop
         self._boot_id = new_random_id()
         self._started_s = time.monotonic()
-        self._drained_s = self._started_s
+        self._turn_began_s = self._drained_s = self._started_s
+        self._frames_max = DRAIN_FRAMES_MAX
         self._has_garbage = False
         self._manager = ServiceManager(os.environ)
         self._inherited = inherited_sockets(os.environ)
@@ -227,7 +252,7 @@ class Daemon:
                 # takes longer than to look for them.
                 look_ms = LOOK_MS_MAX if now_s - before_s < LOOK_MS_MAX / 1000 else 0.0
                 self._note_queue_wait(before_s, now_s)
-                self._turn(sockets)
+                self._turn(sockets, self._frames_max)
             else:
                 self._drained_s = time.monotonic()  # nothing waited until now
                 look_ms = 0.0
@@ -246,10 +271,12 @@ class Daemon:
                 housekeeping_s = now_s + HOUSEKEEPING_S
                 self._commit.forget_unused_clients()
 
-    def _turn(self, sockets: Sockets, refusal: LuludbError | None = None) -> None:
-        self._drained_s = time.monotonic()
+    def _turn(self, sockets: Sockets, frames_max: int, refusal: LuludbError | None = None) -> None:
+        before_s, self._turn_began_s = self._turn_began_s, time.monotonic()
         self._has_garbage = True
-        turn = self._writer.turn(sockets.drain(), refusal or self._checkpoints.overload())
+        turn = self._writer.turn(sockets.drain(frames_max), refusal or self._checkpoints.overload())
+        # What a turn at its bound left waiting came after the turn before, which it was no part of.
+        self._drained_s = before_s if len(turn.replies) >= frames_max else self._turn_began_s
         if turn.compaction is not None:
             self._files.note_compaction(turn.compaction.database_bytes)
         if turn.batches:
@@ -257,6 +284,13 @@ class Daemon:
             self._files.check_places()
         sockets.send(turn.replies)
         sockets.publish(turn.batches)
+        if turn.batches:
+            self._frames_max = frames_at_once(
+                self._figures.connections,
+                frames=len(turn.replies),
+                commit_s=self._figures.commit_ms.newest / 1000,
+                turn_s=time.monotonic() - self._turn_began_s,
+            )
         if turn.compaction is not None and turn.compaction.is_at_its_end:
             # Only a checkpoint makes the file shorter, and no commit may follow to bring one about.
             self._checkpoints.run()
@@ -275,11 +309,10 @@ class Daemon:
         self._remove_discovery()
         until_s = time.monotonic() + STOP_DRAIN_MS_MAX / 1000
         while sockets.wait(STOP_QUIET_MS) and time.monotonic() < until_s:
-            self._turn(sockets)
+            self._turn(sockets, DRAIN_FRAMES_MAX)
         if sockets.wait(0):
-            self._turn(
-                sockets, ShuttingDown("the daemon is stopping; send it again to the next one")
-            )
+            late = ShuttingDown("the daemon is stopping; send it again to the next one")
+            self._turn(sockets, DRAIN_FRAMES_MAX, late)
 
     def _status(self) -> dict[str, Any]:
         return {

@@ -22,7 +22,7 @@ def check_log(situation: Situation) -> Iterator[Finding]:
     wal_bytes_max = situation.settings.wal_bytes_max
     if wal_bytes < wal_bytes_max // 4:
         found = f"{wal_bytes:,} bytes of write-ahead log, of {wal_bytes_max:,}"
-        yield Finding(Level.OK, "log", found)
+        yield Finding(Level.OK, "wal", found)
         return
     readers = _others(situation, *READ_LOCK_BYTES)
     is_full = wal_bytes >= wal_bytes_max
@@ -35,7 +35,7 @@ def check_log(situation: Situation) -> Iterator[Finding]:
         remedy = f"lsof {situation.quoted_database}"
     yield Finding(
         Level.PROBLEM if is_full else Level.WARNING,
-        "log",
+        "wal",
         f"the write-ahead log has {wal_bytes:,} bytes of at most {wal_bytes_max:,}; {effect}."
         f" {why}. End its transaction, or the program",
         remedy,

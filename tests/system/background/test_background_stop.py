@@ -102,6 +102,29 @@ def test_a_daemon_that_does_not_answer_is_left_alone_and_what_to_do_is_said(home
         client.ping()
 
 
+def test_a_daemon_whose_socket_was_taken_away_is_there_and_what_to_do_is_said(home):
+    pid = started(home)["pid"]
+    (home / "run" / "command.sock").unlink()
+
+    code, shown, said = ended(home, "stop", *SHORT)
+
+    assert (code, shown) == (3, "")
+    assert f"kill {pid}" in said
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: process_started(pid) is None)
+
+
+def test_stop_waits_for_one_that_stops_already(home):
+    pid = started(home)["pid"]
+    (home / "run" / "command.sock").unlink()
+    os.kill(pid, signal.SIGTERM)
+
+    background.stop(Home(home), timeout_s=DEADLINE_S)
+
+    with locked(Home(home)):
+        pass
+
+
 # Restart.
 
 

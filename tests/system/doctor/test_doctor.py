@@ -22,7 +22,7 @@ def test_the_command_ends_with_0_where_nothing_is_wrong_and_says_what_was_looked
     found = json.loads(result.stdout)
     assert (result.returncode, result.stderr) == (0, b"")
     assert (found["healthy"], found["findings"]) == (True, [])
-    assert {"daemon", "integrity", "disk", "log"} <= {each["check"] for each in found["passed"]}
+    assert {"daemon", "integrity", "disk", "wal"} <= {each["check"] for each in found["passed"]}
 
 
 def test_the_command_ends_with_1_and_prints_the_remedy_where_something_is_wrong(stopped):

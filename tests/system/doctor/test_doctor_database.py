@@ -93,7 +93,7 @@ def test_a_reader_that_keeps_the_log_long_is_named(stopped):
     (stopped / "luludb.toml").chmod(0o600)
     with running_daemon(stopped), foreign.reading(stopped) as pid, Client(stopped) as client:
         client.append_message("s", "user", "x" * 200_000)
-        found = one(stopped, "log", "warning")
+        found = one(stopped, "wal", "warning")
 
     assert found.remedy == f"kill {pid}"
 
