@@ -55,7 +55,7 @@ from luludb.tables import schema
 _log = logging.getLogger(__name__)
 
 CLIENTS_SHARE = 0.65
-"""How long clients work between two commands over how long the daemon does; measured on two cores."""
+"""How long a client works between two commands, over how long the daemon does; on two cores."""
 
 EXIT_OK = 0
 EXIT_REFUSED = 1
