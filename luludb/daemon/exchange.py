@@ -124,6 +124,7 @@ class Exchange:
         parts: what is to be done, in order; empty where the frame was refused whole.
         commands: how many commands it holds.
         is_pipeline: whether it answers for several commands in one frame.
+        is_awaited: whether all that its client sent before is answered, as of one that blocks.
         is_compaction: whether it is the control request `compact`, done behind the turn's batch.
         durability: the level that the frame's options ask for, or None.
         met: the level at which its commands were committed.
@@ -133,6 +134,7 @@ class Exchange:
 
     commands = 1
     is_pipeline = False
+    is_awaited = False
     is_compaction = False
     durability: str | None = None
     met = ""
@@ -204,6 +206,7 @@ class Exchange:
             except InvalidRequest as error:
                 self.options_error = error
         if op != PIPELINE:
+            self.is_awaited = seq - acked == 1
             self.is_compaction = seq == 0 and op == COMPACT
             self.parts = [Item(self, client_id, seq, acked, op, args)]
             return

@@ -38,7 +38,6 @@ from luludb.home import (
 from luludb.ids import new_random_id
 from luludb.limits import (
     DRAIN_FRAMES_MAX,
-    DRAIN_FRAMES_MIN,
     FRAMES_WERE_WAITING_MS_MAX,
     GUARD_S,
     HOUSEKEEPING_S,
@@ -46,6 +45,7 @@ from luludb.limits import (
     POLL_MS_MAX,
     STOP_DRAIN_MS_MAX,
     STOP_QUIET_MS,
+    TURN_CLIENTS_MIN,
 )
 from luludb.model import PROTOCOL
 from luludb.platform import open_files, raise_open_files_limit, resident_bytes
@@ -93,8 +93,8 @@ def serve(home: Home, settings: Settings) -> int:
     return EXIT_OK
 
 
-def frames_at_once(connections: int, *, frames: int, commit_s: float, turn_s: float) -> int:
-    """How many frames the next turn takes, told by the last one that committed.
+def clients_at_once(connections: int, *, frames: int, commit_s: float, turn_s: float) -> int:
+    """How many clients that wait the next turn serves, told by the last one that committed.
 
     Blocking clients that are all answered at once all come back at once: they would work while the
     daemon sleeps, and sleep while it works. Answered by halves, one half works meanwhile. That
@@ -102,14 +102,14 @@ def frames_at_once(connections: int, *, frames: int, commit_s: float, turn_s: fl
 
     Args:
         connections: how many clients there are.
-        frames: how many the turn took.
+        frames: how many that turn took.
         commit_s: what its COMMIT took.
         turn_s: what all of it took.
     """
     for_all_s = (turn_s - commit_s) / frames * connections
     if commit_s > for_all_s * CLIENTS_SHARE:
         return DRAIN_FRAMES_MAX
-    return min(max(DRAIN_FRAMES_MIN, connections // 2), DRAIN_FRAMES_MAX)
+    return max(TURN_CLIENTS_MIN, connections // 2)
 
 
 class StopSignals:
@@ -154,7 +154,7 @@ class Daemon:
         self._boot_id = new_random_id()
         self._started_s = time.monotonic()
         self._turn_began_s = self._drained_s = self._started_s
-        self._frames_max = DRAIN_FRAMES_MAX
+        self._clients_max = DRAIN_FRAMES_MAX
         self._has_garbage = False
         self._manager = ServiceManager(os.environ)
         self._inherited = inherited_sockets(os.environ)
@@ -252,7 +252,7 @@ class Daemon:
                 # takes longer than to look for them.
                 look_ms = LOOK_MS_MAX if now_s - before_s < LOOK_MS_MAX / 1000 else 0.0
                 self._note_queue_wait(before_s, now_s)
-                self._turn(sockets, self._frames_max)
+                self._turn(sockets, self._clients_max)
             else:
                 self._drained_s = time.monotonic()  # nothing waited until now
                 look_ms = 0.0
@@ -271,12 +271,14 @@ class Daemon:
                 housekeeping_s = now_s + HOUSEKEEPING_S
                 self._commit.forget_unused_clients()
 
-    def _turn(self, sockets: Sockets, frames_max: int, refusal: LuludbError | None = None) -> None:
+    def _turn(self, sockets: Sockets, clients_max: int, refusal: LuludbError | None = None) -> None:
         before_s, self._turn_began_s = self._turn_began_s, time.monotonic()
         self._has_garbage = True
-        turn = self._writer.turn(sockets.drain(frames_max), refusal or self._checkpoints.overload())
-        # What a turn at its bound left waiting came after the turn before, which it was no part of.
-        self._drained_s = before_s if len(turn.replies) >= frames_max else self._turn_began_s
+        turn = self._writer.turn(
+            sockets.drain(), refusal or self._checkpoints.overload(), clients_max=clients_max
+        )
+        # What a turn left waiting came after the turn before, of which it was no part.
+        self._drained_s = self._turn_began_s if turn.took_all else before_s
         if turn.compaction is not None:
             self._files.note_compaction(turn.compaction.database_bytes)
         if turn.batches:
@@ -285,7 +287,7 @@ class Daemon:
         sockets.send(turn.replies)
         sockets.publish(turn.batches)
         if turn.batches:
-            self._frames_max = frames_at_once(
+            self._clients_max = clients_at_once(
                 self._figures.connections,
                 frames=len(turn.replies),
                 commit_s=self._figures.commit_ms.newest / 1000,

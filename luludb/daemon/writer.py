@@ -38,6 +38,7 @@ from luludb.errors import (
 from luludb.limits import (
     BATCH_COMMANDS_MAX,
     COMPACT_PAGES_MAX,
+    DRAIN_FRAMES_MAX,
     HOUSEKEEPING_S,
     WINDOW_COMMANDS_MAX,
     WINDOW_REPLY_BYTES_MAX,
@@ -58,11 +59,13 @@ class Turn(NamedTuple):
         replies: `(envelope, frame)` each, in the order in which the requests came.
         batches: the changes of each transaction that was committed, oldest first.
         compaction: what the last `compact` of the turn did, None where there was none.
+        took_all: whether the frames came to their end.
     """
 
     replies: list[tuple[Envelope, bytes]]
     batches: list[list[ChangeRow]]
     compaction: Compaction | None
+    took_all: bool
 
 
 class Writer:
@@ -94,28 +97,37 @@ class Writer:
         self._seldom = SeldomLog(_log)
 
     def turn(
-        self, frames: Iterable[tuple[Envelope, bytes]], refusal: LuludbError | None = None
+        self,
+        frames: Iterable[tuple[Envelope, bytes]],
+        refusal: LuludbError | None = None,
+        *,
+        clients_max: int = DRAIN_FRAMES_MAX,
     ) -> Turn:
         """Answer `frames`, in order. What is acknowledged is committed when this returns.
 
         Args:
             frames: taken until they end, or hold enough commands for one batch.
             refusal: a passing refusal for every new command, instead of applying it.
+            clients_max: no more are taken, either, than this many clients wait for.
 
         Raises:
             StorageFailed: the disk failed. No reply may be sent, and the daemon has to stop.
         """
         self._batches = []
         exchanges: list[Exchange] = []
-        commands = 0
+        commands = clients = 0
+        took_all = False
         for envelope, frame in frames:
             exchange = Exchange(envelope, frame)
             exchanges.append(exchange)
             commands += exchange.commands
             if not exchange.parts:
                 self._seldom.refused(exchange.refused_as)
-            if commands >= BATCH_COMMANDS_MAX:
+            clients += exchange.is_awaited
+            if commands >= BATCH_COMMANDS_MAX or clients >= clients_max:
                 break
+        else:
+            took_all = True
         parts = [
             part for exchange in exchanges if not exchange.is_compaction for part in exchange.parts
         ]
@@ -127,7 +139,7 @@ class Writer:
         for exchange in exchanges:
             replies.append((exchange.envelope, exchange.reply()))
             exchange.parts.clear()  # they point back at it, and nothing collects such a circle
-        return Turn(replies, self._batches, compaction)
+        return Turn(replies, self._batches, compaction, took_all)
 
     def _run(self, parts: Sequence[Part], refusal: LuludbError | None) -> None:
         try:

@@ -13,7 +13,6 @@ from luludb.daemon import sockets as sockets_module
 from luludb.daemon.figures import Figures
 from luludb.daemon.seldom import SeldomLog
 from luludb.daemon.sockets import Sockets
-from luludb.limits import DRAIN_FRAMES_MAX
 
 
 class Router:
@@ -42,12 +41,12 @@ class Router:
         return len(self._messages)
 
 
-def drained(router: Router, frames_max: int = DRAIN_FRAMES_MAX) -> tuple[list[Any], int]:
+def drained(router: Router) -> tuple[list[Any], int]:
     sockets = Sockets.__new__(Sockets)
     sockets._router = router  # type: ignore[assignment]
     sockets._figures = Figures()
     sockets._seldom = SeldomLog(logging.getLogger(__name__))
-    return list(sockets.drain(frames_max)), sockets._figures.dropped_frames_total
+    return list(sockets.drain()), sockets._figures.dropped_frames_total
 
 
 def test_messages_of_two_frames_and_those_of_a_req_socket_are_taken_and_others_dropped() -> None:
@@ -63,14 +62,6 @@ def test_messages_of_two_frames_and_those_of_a_req_socket_are_taken_and_others_d
         [([b"r1"], b"one"), ([b"r2", b""], b"two"), ([b"r1"], b"three"), ([b"r5"], b"")],
         2,
     )
-
-
-def test_a_drain_ends_at_its_frames_and_leaves_the_others_for_the_next() -> None:
-    router = Router(*[[b"r", b"one"]] * 10)
-
-    frames, _ = drained(router, frames_max=4)
-
-    assert (len(frames), router.left()) == (4, 6)
 
 
 @pytest.mark.parametrize(

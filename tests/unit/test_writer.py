@@ -50,6 +50,34 @@ def test_a_turn_puts_all_its_commands_into_one_transaction(under_test: WriterUnd
     assert under_test.rows("SELECT content FROM messages ORDER BY rowid") == [("a",), ("b",)]
 
 
+def test_a_turn_ends_with_the_last_client_that_it_is_to_serve(under_test: WriterUnderTest) -> None:
+    peers = [Peer(route=bytes([number])) for number in range(4)]
+    frames = [
+        frame for peer in peers for frame in (peer.hello(), peer.session(f"s{peer.route[0]}"))
+    ]
+    left = iter([([route], frame) for route, frame in frames])
+
+    turn = under_test.writer.turn(left, clients_max=3)
+
+    # A hello is nobody's command, and counts for nothing.
+    assert ([envelope for envelope, _ in turn.replies], turn.took_all) == (
+        [[peer.route] for peer in peers[:3] for _ in range(2)],
+        False,
+    )
+    assert under_test.writer.turn(left, clients_max=3).took_all
+
+
+def test_commands_of_a_window_are_taken_however_few_clients_are_to_be_served(
+    under_test: WriterUnderTest,
+) -> None:
+    peer = Peer()
+    window = [peer.hello(), peer.session("s"), *(peer.message("s", f"{n}") for n in range(20))]
+
+    replies = under_test.turn(*window, clients_max=2)
+
+    assert len(replies) == len(window)
+
+
 def test_a_refused_command_leaves_its_neighbours_in_the_batch_as_they_are(
     under_test: WriterUnderTest,
 ) -> None:
