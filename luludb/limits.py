@@ -39,7 +39,7 @@ SOCKET_BACKLOG_CONNECTIONS_MAX: Final = 1024
 SOCKET_LINGER_MS: Final = 1000
 DRAIN_BYTES_MAX: Final = 32 * 1024 * 1024
 DRAIN_FRAMES_MAX: Final = 1024
-TURN_CLIENTS_MIN: Final = 8  # fewer that wait for their answers are not worth a COMMIT of their own
+TURN_CLIENTS_MIN: Final = 8  # fewer that wait for an answer are not worth a COMMIT of their own
 BATCH_COMMANDS_MAX: Final = (
     10_000  # a frame is never split, so a batch ends at most one frame later
 )

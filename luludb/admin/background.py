@@ -1,7 +1,8 @@
 """A daemon in the background, without a service manager: start it, stop it.
 
 Whether one runs is asked of the daemon itself, never told by a pid alone, and never by trying the
-lock. Of several that are started at once the home's lock lets one live; all starters wait for it.
+lock; who holds that is looked up. Of several that are started at once the home's lock lets one
+live; all starters wait for it.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def stop(home: Home, *, timeout_s: float) -> int | None:
     """End the daemon of `home`, and wait until its process is gone.
 
     Returns:
-        Its pid; None where none runs, or the one that did ended by itself meanwhile.
+        Its pid; None where none runs, or the one that did was ending already.
 
     Raises:
         DaemonUnavailable: it does not answer, is not to be reached, or did not end in time.
@@ -102,17 +103,23 @@ def stop(home: Home, *, timeout_s: float) -> int | None:
 
 
 def _identified(home: Home, deadline_s: float) -> tuple[int, str] | None:
-    """Pid and start of the process that is the daemon of `home` for sure; None where none is."""
+    """Pid and start of the process that is the daemon of `home` for sure; None where none is.
+
+    One that holds the lock and does not listen starts or stops: its answer or end is waited for.
+    """
+    silent_pid, silent_started = 0, None
     while True:
         discovery = read_discovery(home)
         # Looked up before the daemon answers: who has that pid then is the one that answered.
         started = None if discovery is None else process_started(discovery.pid)
         found = _answering(home, deadline_s)
         if found is None:
-            if (holder_pid := daemon_that_holds(home)) is None:
+            if (holder_pid := daemon_that_holds(home)) is not None:
+                silent_pid, silent_started = holder_pid, process_started(holder_pid)
+            if silent_started is None or process_started(silent_pid) != silent_started:
                 return None
             if time.monotonic() >= deadline_s:
-                raise _unreached(home, holder_pid)
+                raise _unreached(home, silent_pid)
             time.sleep(BACKGROUND_POLL_S)
             continue
         if discovery is not None and discovery.boot_id == found.boot_id:
@@ -129,9 +136,8 @@ def _identified(home: Home, deadline_s: float) -> tuple[int, str] | None:
 
 def _unreached(home: Home, pid: int) -> DaemonUnavailable:
     return DaemonUnavailable(
-        f"pid {pid} holds {home.lock} as the daemon of this home, and nobody listens at its socket:"
-        f" it is starting or stopping, or its socket was taken away (luludb doctor tells). If it"
-        f" stays so, end it: kill {pid}"
+        f"pid {pid} holds {home.lock}, and no daemon listens: it is starting or stopping, or its"
+        f" socket was taken away (luludb doctor tells). If it stays so, end it: kill {pid}"
     )
 
 

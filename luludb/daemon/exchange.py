@@ -124,7 +124,8 @@ class Exchange:
         parts: what is to be done, in order; empty where the frame was refused whole.
         commands: how many commands it holds.
         is_pipeline: whether it answers for several commands in one frame.
-        is_awaited: whether all that its client sent before is answered, as of one that blocks.
+        is_awaited: whether all that its client sent before is answered, as of one that blocks;
+            never of a pipeline.
         is_compaction: whether it is the control request `compact`, done behind the turn's batch.
         durability: the level that the frame's options ask for, or None.
         met: the level at which its commands were committed.

@@ -107,9 +107,9 @@ def clients_at_once(connections: int, *, frames: int, commit_s: float, turn_s: f
         turn_s: what all of it took.
     """
     for_all_s = (turn_s - commit_s) / frames * connections
-    if commit_s > for_all_s * CLIENTS_SHARE:
+    if connections < 2 * TURN_CLIENTS_MIN or commit_s > for_all_s * CLIENTS_SHARE:
         return DRAIN_FRAMES_MAX
-    return max(TURN_CLIENTS_MIN, connections // 2)
+    return (connections + 1) // 2
 
 
 class StopSignals:
@@ -254,7 +254,7 @@ class Daemon:
                 self._note_queue_wait(before_s, now_s)
                 self._turn(sockets, self._clients_max)
             else:
-                self._drained_s = time.monotonic()  # nothing waited until now
+                self._drained_s = self._turn_began_s = time.monotonic()  # nothing waited until now
                 look_ms = 0.0
             now_s = time.monotonic()
             if now_s >= alive_s:
@@ -273,11 +273,12 @@ class Daemon:
 
     def _turn(self, sockets: Sockets, clients_max: int, refusal: LuludbError | None = None) -> None:
         before_s, self._turn_began_s = self._turn_began_s, time.monotonic()
+        waits_total = self._lock_wait.waits_total
         self._has_garbage = True
         turn = self._writer.turn(
             sockets.drain(), refusal or self._checkpoints.overload(), clients_max=clients_max
         )
-        # What a turn left waiting came after the turn before, of which it was no part.
+        # What is left came after the drain before, or that one would have taken it.
         self._drained_s = self._turn_began_s if turn.took_all else before_s
         if turn.compaction is not None:
             self._files.note_compaction(turn.compaction.database_bytes)
@@ -286,7 +287,9 @@ class Daemon:
             self._files.check_places()
         sockets.send(turn.replies)
         sockets.publish(turn.batches)
-        if turn.batches:
+        if self._lock_wait.waits_total > waits_total:
+            self._clients_max = DRAIN_FRAMES_MAX  # each half would wait for the lock by itself
+        elif turn.batches:
             self._clients_max = clients_at_once(
                 self._figures.connections,
                 frames=len(turn.replies),
@@ -301,9 +304,9 @@ class Daemon:
 
     def _note_queue_wait(self, before_s: float, now_s: float) -> None:
         """Note how long the oldest frame may have waited: since the last drain, or not at all."""
-        waited_for_frames = (now_s - before_s) * 1000 > FRAMES_WERE_WAITING_MS_MAX
-        waited_s = 0.0 if waited_for_frames else now_s - self._drained_s
-        self._figures.queue_wait_ms.add(waited_s * 1000, now_s)
+        if (now_s - before_s) * 1000 > FRAMES_WERE_WAITING_MS_MAX:
+            self._drained_s = self._turn_began_s = now_s
+        self._figures.queue_wait_ms.add((now_s - self._drained_s) * 1000, now_s)
 
     def _answer_what_has_arrived(self, sockets: Sockets) -> None:
         """Apply what waits, for a moment at the most; refuse what still comes after that."""

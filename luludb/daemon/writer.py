@@ -108,7 +108,7 @@ class Writer:
         Args:
             frames: taken until they end, or hold enough commands for one batch.
             refusal: a passing refusal for every new command, instead of applying it.
-            clients_max: no more are taken, either, than this many clients wait for.
+            clients_max: nor are more taken once so many clients wait for their answers.
 
         Raises:
             StorageFailed: the disk failed. No reply may be sent, and the daemon has to stop.

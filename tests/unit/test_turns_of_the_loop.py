@@ -14,6 +14,7 @@ from luludb.daemon.writer import Turn
 from luludb.limits import DRAIN_FRAMES_MAX, TURN_CLIENTS_MIN
 
 CLIENTS = 40
+START_S = 5.0
 
 
 class Line:
@@ -37,7 +38,7 @@ def daemon_whose_commits_take(
     daemon = Daemon.__new__(Daemon)
     figures = Figures()
     figures.connections = CLIENTS
-    clock = SimpleNamespace(now_s=0.0)
+    clock = SimpleNamespace(now_s=START_S)
     asked: list[int] = []
 
     def turn(frames: list[Any], _refusal: object, *, clients_max: int) -> Turn:
@@ -58,6 +59,7 @@ def daemon_whose_commits_take(
         _files=nothing,
         _turn_began_s=0.0,
         _drained_s=0.0,
+        _lock_wait=SimpleNamespace(waits_total=0),
         _clients_max=DRAIN_FRAMES_MAX,
     )
     return daemon, asked
@@ -71,8 +73,10 @@ def run(daemon: Daemon, turns: int) -> None:
 @pytest.mark.parametrize(
     ("connections", "clients"),
     [
-        (0, TURN_CLIENTS_MIN),
+        (0, DRAIN_FRAMES_MAX),
+        (2 * TURN_CLIENTS_MIN - 1, DRAIN_FRAMES_MAX),
         (2 * TURN_CLIENTS_MIN, TURN_CLIENTS_MIN),
+        (2 * TURN_CLIENTS_MIN + 1, TURN_CLIENTS_MIN + 1),
         (CLIENTS, CLIENTS // 2),
     ],
 )
@@ -117,7 +121,37 @@ def test_what_a_turn_left_may_wait_since_the_turn_before(monkeypatch: pytest.Mon
     daemon, _ = daemon_whose_commits_take(0.1, monkeypatch)
 
     run(daemon, 1)
-    assert daemon._drained_s == 0.0  # it took all
+    assert daemon._drained_s == START_S  # it took all
     run(daemon, 2)
 
-    assert daemon._drained_s == 1.0  # the third turn began at 2.0, the second at 1.0
+    assert daemon._drained_s == START_S + 1  # the second turn began then, and the third after it
+
+
+def test_what_comes_after_a_silence_has_not_waited_since_the_turn_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    daemon, _ = daemon_whose_commits_take(0.1, monkeypatch)
+    run(daemon, 2)
+    silent_until_s = START_S + 3600
+    daemon._note_queue_wait(START_S + 2, silent_until_s)
+
+    assert daemon._figures.queue_wait_ms.newest == 0.0
+    assert daemon._turn_began_s == silent_until_s  # from when what the next turn leaves may wait
+
+
+def test_all_are_served_at_once_where_a_turn_waits_for_a_foreign_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    daemon, asked = daemon_whose_commits_take(0.1, monkeypatch)
+    lock_wait = daemon._lock_wait
+    turn = daemon._writer.turn
+
+    def waiting(*args: Any, **options: Any) -> Turn:
+        lock_wait.waits_total += 1
+        return turn(*args, **options)
+
+    run(daemon, 1)
+    monkeypatch.setattr(daemon._writer, "turn", waiting)
+    run(daemon, 2)
+
+    assert asked == [DRAIN_FRAMES_MAX, CLIENTS // 2, DRAIN_FRAMES_MAX]

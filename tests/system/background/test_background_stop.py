@@ -7,6 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
+
+import pytest
 
 from luludb.admin import background
 from luludb.home import Home, locked
@@ -25,6 +28,10 @@ WRITERS = 8
 
 
 RESTARTS = 2
+
+needs_locks = pytest.mark.skipif(
+    not Path("/proc/locks").exists(), reason="platform: nothing lists the locks"
+)
 
 
 # Stop.
@@ -102,6 +109,7 @@ def test_a_daemon_that_does_not_answer_is_left_alone_and_what_to_do_is_said(home
         client.ping()
 
 
+@needs_locks
 def test_a_daemon_whose_socket_was_taken_away_is_there_and_what_to_do_is_said(home):
     pid = started(home)["pid"]
     (home / "run" / "command.sock").unlink()
@@ -114,6 +122,7 @@ def test_a_daemon_whose_socket_was_taken_away_is_there_and_what_to_do_is_said(ho
     wait_until(lambda: process_started(pid) is None)
 
 
+@needs_locks
 def test_stop_waits_for_one_that_stops_already(home):
     pid = started(home)["pid"]
     (home / "run" / "command.sock").unlink()
