@@ -40,6 +40,7 @@ SOCKET_LINGER_MS: Final = 1000
 DRAIN_BYTES_MAX: Final = 32 * 1024 * 1024
 DRAIN_FRAMES_MAX: Final = 1024
 TURN_CLIENTS_MIN: Final = 8  # fewer that wait for an answer are not worth a COMMIT of their own
+RING_COMMITS_MAX: Final = 4  # that are rung for together, while the next one waits already
 BATCH_COMMANDS_MAX: Final = (
     10_000  # a frame is never split, so a batch ends at most one frame later
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from luludb.daemon import sockets as sockets_module
 from luludb.daemon.figures import Figures
 from luludb.daemon.seldom import SeldomLog
 from luludb.daemon.sockets import Sockets
+from luludb.limits import RING_COMMITS_MAX
+from luludb.tables.changes import ChangeRow
 
 
 class Router:
@@ -79,3 +82,54 @@ def test_a_drain_ends_at_its_bytes_whatever_becomes_of_the_messages(
     router = Router(*[message] * 10)
     drained(router)
     assert router.left() == 7
+
+
+class Changes:
+    """Stands for the XPUB: the topics that were rung for, by batch."""
+
+    def __init__(self) -> None:
+        self.topics: list[bytes] = []
+
+    def send(self, frame: bytes, flags: int) -> None:
+        if flags & zmq.SNDMORE:
+            self.topics.append(frame)
+
+
+def ringing(*, frames_wait: bool) -> tuple[Sockets, Changes]:
+    sockets, changes = Sockets.__new__(Sockets), Changes()
+    events = zmq.POLLIN if frames_wait else 0
+    router = SimpleNamespace(getsockopt=lambda _option: events)
+    vars(sockets).update(_router=router, _changes=changes, _subscriptions=1, _unrung=[])
+    return sockets, changes
+
+
+def batch(number: int) -> list[ChangeRow]:
+    return [(number, "message.append", f"s{number}", None, "")]
+
+
+def test_it_is_rung_at_once_where_nothing_waits() -> None:
+    sockets, changes = ringing(frames_wait=False)
+    sockets.publish([batch(1)])
+    assert changes.topics == [b"s1"]
+
+
+def test_while_frames_wait_a_few_batches_are_rung_for_together_in_order() -> None:
+    sockets, changes = ringing(frames_wait=True)
+    for number in range(1, RING_COMMITS_MAX):
+        sockets.publish([batch(number)])
+    assert changes.topics == []
+
+    sockets.publish([batch(RING_COMMITS_MAX)])
+    sockets.publish([])
+
+    assert changes.topics == [b"s%d" % number for number in range(1, RING_COMMITS_MAX + 1)]
+
+
+def test_what_was_put_off_is_rung_for_by_the_turn_behind_which_nothing_waits() -> None:
+    sockets, changes = ringing(frames_wait=True)
+    sockets.publish([batch(1)])
+    sockets._router = SimpleNamespace(getsockopt=lambda _option: 0)  # type: ignore[assignment]
+
+    sockets.publish([])  # a turn of pings, say
+
+    assert changes.topics == [b"s1"]
