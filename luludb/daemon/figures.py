@@ -14,6 +14,9 @@ class Window:
 
     Values fall into buckets of one eighth of an octave, one set of buckets a second, so that
     memory and work stay the same however many there are.
+
+    Attributes:
+        newest: the last value; 0 before the first.
     """
 
     def __init__(self) -> None:

@@ -16,10 +16,11 @@ from pathlib import Path
 from luludb_client.testing import Daemon
 from tests.crash.backups import back_up_under_writers
 from tests.crash.chaos import run_chaos
-from tests.crash.guards import GUARDS, GuardError, take_out_each
+from tests.crash.guards import GUARDS
 from tests.crash.outages import interrupt_repeatedly, new_seed
 from tests.crash.progress import NowAndThen
 from tests.crash.standstill import stand_still
+from tests.crash.taking_out import GuardError, take_out_each
 
 FAILED = 1
 INTERRUPTED = 130

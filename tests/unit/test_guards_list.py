@@ -6,7 +6,8 @@ import ast
 
 import pytest
 
-from tests.crash.guards import GUARDS, ROOT, Guard
+from tests.crash.guards import GUARDS, Guard
+from tests.crash.taking_out import ROOT
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)

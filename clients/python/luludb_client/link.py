@@ -19,11 +19,7 @@ from typing import Any, TypeVar
 
 from luludb.errors import LuludbError
 from luludb.home import Home
-from luludb.limits import (
-    CALLBACKS_S_MAX,
-    POLL_S_MAX,
-    RECEIVE_BYTES_MAX,
-)
+from luludb.limits import CALLBACKS_S_MAX, POLL_S_MAX, RECEIVE_BYTES_MAX
 from luludb_client.alone import Alone
 from luludb_client.channel import Channel
 from luludb_client.core import Core
